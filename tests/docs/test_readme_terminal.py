@@ -7,14 +7,11 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
-
 from tests.support.cli import keevx
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
 
-@pytest.mark.asyncio
 async def test_the_first_lines_of_a_terminal_can_be_pasted(tmp_path: Path) -> None:
     section = README.read_text(encoding="utf-8").partition("## From a terminal\n")[2]
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)

@@ -51,7 +51,6 @@ async def serving(emulator: Emulator, folder: Path) -> AsyncGenerator[Caller]:
         yield Caller(session, origin)
 
 
-@pytest.mark.asyncio
 async def test_an_order_is_answered_with_its_ids_and_its_video_comes_home(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -66,7 +65,6 @@ async def test_an_order_is_answered_with_its_ids_and_its_video_comes_home(
     assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
 
 
-@pytest.mark.asyncio
 async def test_the_same_order_twice_at_once_and_again_is_paid_once(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -77,7 +75,6 @@ async def test_the_same_order_twice_at_once_and_again_is_paid_once(
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_a_bad_order_is_answered_with_what_to_fix(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults = Faults(refuse={"bad"}, refuse_status=400, refuse_code=100001)
     async with serving(emulator, tmp_path) as caller:
@@ -95,7 +92,6 @@ async def test_a_bad_order_is_answered_with_what_to_fix(emulator: Emulator, tmp_
     assert emulator.creates == {"of someone else": 1}
 
 
-@pytest.mark.asyncio
 async def test_an_order_whose_answer_was_lost_gets_its_ids_when_the_callback_has_come(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -112,7 +108,6 @@ async def test_an_order_whose_answer_was_lost_gets_its_ids_when_the_callback_has
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_a_restart_goes_on_with_what_was_under_way(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -131,7 +126,6 @@ async def test_a_restart_goes_on_with_what_was_under_way(
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_a_stopped_service_loses_no_create_in_flight_and_starts_none(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -171,7 +165,6 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], tuple[Readab
     provider.shutdown()
 
 
-@pytest.mark.asyncio
 async def test_every_exchange_has_a_span_and_none_holds_the_key(
     spans: Callable[[], tuple[ReadableSpan, ...]], emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -187,7 +180,6 @@ async def test_every_exchange_has_a_span_and_none_holds_the_key(
     assert not [one for one in told if "test-key" in one or "signature" in one]
 
 
-@pytest.mark.asyncio
 async def test_logs_have_a_line_for_each_kind_of_event_and_no_secret() -> None:
     faults = Faults(
         drop_after_create={"prompt 1"}, refuse={"prompt 2"}, refuse_status=400, refuse_code=100001
@@ -228,7 +220,6 @@ def test_figures_of_tasks_in_flight_and_of_how_long_they_took(clock: FakeClock) 
     assert value("keevx_task_seconds_bucket", {"status": "SUCCEEDED", "le": "120.0"}) == 1
 
 
-@pytest.mark.asyncio
 async def test_figures_add_up(emulator: Emulator) -> None:
     registry = CollectorRegistry()
     emulator.faults.drop_after_create = {"prompt 0"}

@@ -3,14 +3,11 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from docs.retried import masked, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "service.md"
 
 
-@pytest.mark.asyncio
 async def test_the_page_shows_what_a_run_shows() -> None:
     _, _, shown = PAGE.read_text(encoding="utf-8").partition("python -m docs.retried")
     blocks = re.findall(r"```text\n(.*?)\n```", shown, re.DOTALL)

@@ -11,7 +11,6 @@ from keevx_async.testing.endpoints import KINDS
 from tests.support.emulator import BODY, PATH, PNG, UPLOAD, calling, envelope, listening
 
 
-@pytest.mark.asyncio
 async def test_a_create_makes_the_tasks_that_were_asked_for() -> None:
     async with calling() as caller:
         ids = await caller.create(generate_count=3)
@@ -24,7 +23,6 @@ async def test_a_create_makes_the_tasks_that_were_asked_for() -> None:
         assert task.body == BODY | {"generate_count": 3}
 
 
-@pytest.mark.asyncio
 async def test_ids_are_never_the_same_twice() -> None:
     async with calling() as first, calling() as second:
         assert await first.create() != await second.create()
@@ -47,7 +45,6 @@ def test_a_task_lives_by_the_clock() -> None:
     assert lives == ["PENDING", "PENDING", "PROCESSING", "PROCESSING", "SUCCEEDED"]
 
 
-@pytest.mark.asyncio
 async def test_a_task_succeeds_with_everything_the_page_promises() -> None:
     async with calling(0.2) as caller:
         (task_id,) = await caller.create()
@@ -69,7 +66,6 @@ async def test_a_task_succeeds_with_everything_the_page_promises() -> None:
         assert caller.emulator.polls == {task_id: 2}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("ratio", "resolution", "size"),
     [("16:9", "720p", (1280, 720)), ("9:16", "720p", (720, 1280)), ("9:16", "4k", (2160, 3840))],
@@ -83,7 +79,6 @@ async def test_the_size_follows_ratio_and_resolution(
         assert (data["width"], data["height"]) == size
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("which", [{"bad"}, "bad", lambda prompt: prompt == "bad"])
 async def test_the_prompts_told_to_fail_fail(which: Any) -> None:
     async with calling(0, fail_prompts=which) as caller:
@@ -94,7 +89,6 @@ async def test_the_prompts_told_to_fail_fail(which: Any) -> None:
         assert (await caller.ended(good))["status"] == "SUCCEEDED"
 
 
-@pytest.mark.asyncio
 async def test_durations_spread_about_their_median_and_are_the_same_in_every_run() -> None:
     async def lasting(**settings: Any) -> list[float]:
         async with calling(100, **settings) as caller:
@@ -112,7 +106,6 @@ async def test_durations_spread_about_their_median_and_are_the_same_in_every_run
     assert set(await lasting()) == {100}
 
 
-@pytest.mark.asyncio
 async def test_a_key_is_asked_for() -> None:
     async with calling(api_key="right") as caller:
         assert await caller.post() == (401, envelope(100002, "invalid token"))
@@ -127,7 +120,6 @@ async def test_a_key_is_asked_for() -> None:
         assert "right" not in repr(caller.emulator)
 
 
-@pytest.mark.asyncio
 async def test_any_key_will_do_when_none_is_set_but_not_an_empty_one() -> None:
     async with calling() as caller:
         await caller.create()
@@ -135,7 +127,6 @@ async def test_any_key_will_do_when_none_is_set_but_not_an_empty_one() -> None:
         assert (await caller.post())[0] == 401
 
 
-@pytest.mark.asyncio
 async def test_strangers_get_an_envelope() -> None:
     async with calling() as caller:
         assert await caller.query("i2v-unknown") == (404, envelope(100003, "task not found"))
@@ -145,7 +136,6 @@ async def test_strangers_get_an_envelope() -> None:
         assert caller.emulator.requests == {f"GET {PATH}": 1, "elsewhere": 1}
 
 
-@pytest.mark.asyncio
 async def test_an_invalid_body_makes_no_task_and_is_remembered() -> None:
     async with calling() as caller:
         status, answer = await caller.post(prompt="")
@@ -157,7 +147,6 @@ async def test_an_invalid_body_makes_no_task_and_is_remembered() -> None:
         assert not caller.emulator.tasks
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
 async def test_what_is_no_json_object_is_invalid(raw: bytes) -> None:
     async with calling() as caller:
@@ -167,14 +156,12 @@ async def test_what_is_no_json_object_is_invalid(raw: bytes) -> None:
             assert (await response.json())["code"] == 100001
 
 
-@pytest.mark.asyncio
 async def test_unknown_fields_are_accepted_and_recorded_and_null_is_not_given() -> None:
     async with calling() as caller:
         await caller.create(surprise=1, generate_count=None)
         assert caller.emulator.unknown_fields == {"surprise": 1}
 
 
-@pytest.mark.asyncio
 async def test_lone_surrogates_in_a_prompt_do_no_harm() -> None:
     async with calling(spread=0.5, faults=Faults(refuse=0.5)) as caller:
         raw = json.dumps(BODY | {"prompt": "\ud800"})
@@ -182,7 +169,6 @@ async def test_lone_surrogates_in_a_prompt_do_no_harm() -> None:
             assert response.status in {200, 500}
 
 
-@pytest.mark.asyncio
 async def test_an_upload_is_kept_and_served_again() -> None:
     async with calling() as caller:
         status, answer = await caller.upload(PNG)
@@ -199,7 +185,6 @@ async def test_an_upload_is_kept_and_served_again() -> None:
         assert caller.emulator.requests["POST upload"] == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("head", "size", "name", "status", "code"),
     [
@@ -219,14 +204,12 @@ async def test_an_upload_of_the_wrong_kind_is_refused(
         assert caller.emulator.refused == {"invalid": 1}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("head", [b"\xff\xd8\xff\xe0", b"RIFF\x10\0\0\0WEBPVP8 "])
 async def test_jpeg_and_webp_are_images_too(head: bytes) -> None:
     async with calling() as caller:
         assert (await caller.upload(head))[0] == 200
 
 
-@pytest.mark.asyncio
 async def test_an_upload_that_is_not_multipart_is_refused() -> None:
     async with calling() as caller:
         url = caller.emulator.url + UPLOAD
@@ -237,7 +220,6 @@ async def test_an_upload_that_is_not_multipart_is_refused() -> None:
             assert response.status == 400
 
 
-@pytest.mark.asyncio
 async def test_each_task_that_ends_is_announced_once() -> None:
     async with listening() as (url, heard), calling(0.01) as caller:
         ids = await caller.create(callback_url=url, generate_count=2)

@@ -79,7 +79,6 @@ async def ended(emulator: Emulator, session: aiohttp.ClientSession, path: str) -
             return {**data, "seen": set(seen[:-1])}
 
 
-@pytest.mark.asyncio
 async def test_an_images_life(emulator: Emulator) -> None:
     async with aiohttp.ClientSession() as session:
         create = emulator.url + "/v1/image_generate"
@@ -101,7 +100,6 @@ async def test_an_images_life(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("captions", [True, False])
-@pytest.mark.asyncio
 async def test_a_translations_life(emulator: Emulator, captions: bool) -> None:
     async with aiohttp.ClientSession() as session:
         create = emulator.url + "/v1/video_translate"
@@ -119,7 +117,6 @@ async def test_a_translations_life(emulator: Emulator, captions: bool) -> None:
                 assert (await answer.text()).startswith("[Script Info]")
 
 
-@pytest.mark.asyncio
 async def test_the_languages_are_listed_to_those_with_a_key(emulator: Emulator) -> None:
     url = emulator.url + "/v1/video_translate/target_languages"
     async with aiohttp.ClientSession() as session:
@@ -131,7 +128,6 @@ async def test_the_languages_are_listed_to_those_with_a_key(emulator: Emulator) 
     assert emulator.requests["GET /v1/video_translate/target_languages"] == 2
 
 
-@pytest.mark.asyncio
 async def test_faults_strike_all_kinds() -> None:
     faults = Faults(refuse=1.0)
     async with Emulator(0.01, faults=faults) as emulator, aiohttp.ClientSession() as session:

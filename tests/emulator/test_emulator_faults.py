@@ -51,7 +51,6 @@ def test_a_fault_of_a_wrong_value_is_refused_when_it_is_set() -> None:
         faults.refused = 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("latency", [0.03, (0.03, 0.04)])
 async def test_latency_holds_for_every_answer(latency: Any) -> None:
     async with calling(0, faults=Faults(latency=latency)) as caller:
@@ -62,7 +61,6 @@ async def test_latency_holds_for_every_answer(latency: Any) -> None:
             assert 0.029 <= clock() - began < 0.5
 
 
-@pytest.mark.asyncio
 async def test_a_prompt_is_refused_once_and_then_accepted() -> None:
     async with calling(faults=Faults(refuse={"busy"})) as caller:
         assert await caller.post(prompt="busy") == (500, envelope(530003, "server busy"))
@@ -74,14 +72,12 @@ async def test_a_prompt_is_refused_once_and_then_accepted() -> None:
         assert (await caller.post(prompt="busy"))[0] == 500
 
 
-@pytest.mark.asyncio
 async def test_a_refusal_may_come_with_another_status_and_code() -> None:
     faults = Faults(refuse=1, refuse_status=200, refuse_code=530003, refuse_message="retry")
     async with calling(faults=faults) as caller:
         assert await caller.post() == (200, envelope(530003, "retry"))
 
 
-@pytest.mark.asyncio
 async def test_a_share_of_prompts_is_the_same_in_every_run_and_another_with_another_seed() -> None:
     async def refused(seed: int) -> list[int]:
         async with calling(faults=Faults(refuse=0.3), seed=seed) as caller:
@@ -94,7 +90,6 @@ async def test_a_share_of_prompts_is_the_same_in_every_run_and_another_with_anot
     assert first != await refused(1)
 
 
-@pytest.mark.asyncio
 async def test_creates_beyond_the_rate_are_refused_with_429() -> None:
     async with calling(faults=Faults(rate=20, burst=2)) as caller:
         now = 1_000.0
@@ -109,7 +104,6 @@ async def test_creates_beyond_the_rate_are_refused_with_429() -> None:
         assert {(await caller.post())[0] for _ in range(5)} == {200}
 
 
-@pytest.mark.asyncio
 async def test_the_bucket_holds_a_tenth_of_the_rate_and_one_at_least() -> None:
     async with calling(faults=Faults(rate=0.1)) as caller:
         assert [(await caller.post())[0] for _ in range(2)] == [200, 429]
@@ -119,7 +113,6 @@ async def test_the_bucket_holds_a_tenth_of_the_rate_and_one_at_least() -> None:
         assert statuses == [200] * 5 + [429]
 
 
-@pytest.mark.asyncio
 async def test_retry_after_is_absent_or_seconds_or_a_date() -> None:
     async def header(form: Any) -> str | None:
         caller.emulator.faults.retry_after = form
@@ -138,7 +131,6 @@ async def test_retry_after_is_absent_or_seconds_or_a_date() -> None:
         assert 0.5 < ahead <= 2
 
 
-@pytest.mark.asyncio
 async def test_polls_have_a_rate_of_their_own() -> None:
     async with calling(faults=Faults(poll_rate=0.1, retry_after=1)) as caller:
         (task_id,) = await caller.create()
@@ -148,7 +140,6 @@ async def test_polls_have_a_rate_of_their_own() -> None:
         assert caller.emulator.polls == {task_id: 2}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("fault", "made"), [("drop_before_create", 0), ("drop_after_create", 1), ("half_answer", 1)]
 )
@@ -164,7 +155,6 @@ async def test_a_connection_dropped_once(fault: str, made: int) -> None:
         assert caller.emulator.strikes == {fault: 1}
 
 
-@pytest.mark.asyncio
 async def test_half_an_answer_begins_well() -> None:
     async with calling(faults=Faults(half_answer=1)) as caller:
         url = caller.emulator.url + PATH
@@ -178,7 +168,6 @@ async def test_half_an_answer_begins_well() -> None:
                 await response.read()
 
 
-@pytest.mark.asyncio
 async def test_an_error_page_after_the_create() -> None:
     async with calling(faults=Faults(error_after_create=1)) as caller:
         status, content_type, body = await raw_post(caller)
@@ -188,7 +177,6 @@ async def test_an_error_page_after_the_create() -> None:
         assert (await raw_post(caller))[0] == 200
 
 
-@pytest.mark.asyncio
 async def test_garbage_after_the_create() -> None:
     async with calling(faults=Faults(garbage_after_create=1)) as caller:
         status, _, body = await raw_post(caller)
@@ -198,7 +186,6 @@ async def test_garbage_after_the_create() -> None:
         assert caller.emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_silence_after_the_create() -> None:
     async with calling(faults=Faults(silent_after_create=1)) as caller:
         posting = asyncio.ensure_future(caller.post())
@@ -209,7 +196,6 @@ async def test_silence_after_the_create() -> None:
         await caller.create()
 
 
-@pytest.mark.asyncio
 async def test_a_prompt_loses_at_most_one_answer_unless_told_otherwise() -> None:
     faults = Faults(drop_before_create=1, error_after_create=1, garbage_after_create=1)
     async with calling(faults=faults) as caller:
@@ -222,7 +208,6 @@ async def test_a_prompt_loses_at_most_one_answer_unless_told_otherwise() -> None
         assert caller.emulator.strikes == {"drop_before_create": 2}
 
 
-@pytest.mark.asyncio
 async def test_status_queries_go_wrong_in_every_way() -> None:
     async with calling() as caller:
         (task_id,) = await caller.create()
@@ -245,7 +230,6 @@ async def test_status_queries_go_wrong_in_every_way() -> None:
         assert caller.emulator.strikes["drop_polls"] == 2
 
 
-@pytest.mark.asyncio
 async def test_a_share_of_polls_is_drawn_anew_each_time() -> None:
     async with calling(faults=Faults(poll_unauthorized=0.5)) as caller:
         (task_id,) = await caller.create()
@@ -253,7 +237,6 @@ async def test_a_share_of_polls_is_drawn_anew_each_time() -> None:
         assert 10 < statuses.count(401) < 50
 
 
-@pytest.mark.asyncio
 async def test_a_new_task_is_not_found_for_a_while() -> None:
     async with calling(0, faults=Faults(not_found_for=0.05)) as caller:
         now = 1_000.0
@@ -264,7 +247,6 @@ async def test_a_new_task_is_not_found_for_a_while() -> None:
         assert (await caller.query(task_id))[0] == 200
 
 
-@pytest.mark.asyncio
 async def test_an_unknown_status_stands_for_processing_only() -> None:
     async with calling(0.2, faults=Faults(unknown_status="POLISHING")) as caller:
         (task_id,) = await caller.create()
@@ -273,7 +255,6 @@ async def test_an_unknown_status_stands_for_processing_only() -> None:
         assert (await caller.ended(task_id))["status"] == "SUCCEEDED"
 
 
-@pytest.mark.asyncio
 async def test_an_upload_fails_once() -> None:
     async with calling(faults=Faults(upload_errors={"start.png"})) as caller:
         form = aiohttp.FormData()
@@ -287,7 +268,6 @@ async def test_an_upload_fails_once() -> None:
         assert (await caller.upload(PNG))[0] == 200
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("fault", "times", "book"),
     [
@@ -307,7 +287,6 @@ async def test_callbacks_go_astray(fault: Any, times: int, book: dict[str, int])
             assert asyncio.get_running_loop().time() - began >= 0.05
 
 
-@pytest.mark.asyncio
 async def test_a_callback_that_finds_nobody_is_counted_and_not_repeated() -> None:
     async with listening() as (url, _), calling(0) as caller:
         await caller.create(callback_url=url.replace("/callback", "/nowhere"))
@@ -317,7 +296,6 @@ async def test_a_callback_that_finds_nobody_is_counted_and_not_repeated() -> Non
         assert caller.emulator.callbacks == {"rejected": 1, "unreachable": 1}
 
 
-@pytest.mark.asyncio
 async def test_a_dropped_create_still_calls_back() -> None:
     async with (
         listening() as (url, heard),

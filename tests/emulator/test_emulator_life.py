@@ -22,7 +22,6 @@ def test_an_emulator_that_is_not_started_has_no_url() -> None:
         _ = Emulator().url
 
 
-@pytest.mark.asyncio
 async def test_start_and_stop_may_be_called_twice() -> None:
     emulator = Emulator()
     await emulator.stop()
@@ -36,7 +35,6 @@ async def test_start_and_stop_may_be_called_twice() -> None:
     assert not others()
 
 
-@pytest.mark.asyncio
 async def test_a_stopped_emulator_comes_back_where_it_was_with_its_books() -> None:
     async with calling() as caller:
         (task_id,) = await caller.create()
@@ -63,7 +61,6 @@ def test_an_emulator_may_be_used_by_a_second_loop() -> None:
     assert emulator.creates == {BODY["prompt"]: 2}
 
 
-@pytest.mark.asyncio
 async def test_a_port_that_is_taken_is_told_and_nothing_is_left_open() -> None:
     async with Emulator() as first:
         port = int(first.url.rpartition(":")[2])
@@ -81,7 +78,6 @@ async def _accepts(emulator: Emulator) -> bool:
         return False
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::1"])  # noqa: S104 - for a moment
 async def test_the_url_is_one_that_can_be_called(host: str) -> None:
     try:
@@ -94,7 +90,6 @@ async def test_the_url_is_one_that_can_be_called(host: str) -> None:
         pytest.skip("no IPv6 here")
 
 
-@pytest.mark.asyncio
 async def test_stopping_ends_silent_and_slow_answers_and_callbacks_at_once() -> None:
     loop = asyncio.get_running_loop()
     faults = Faults(silent_after_create={"silent"})
@@ -116,7 +111,6 @@ async def test_stopping_ends_silent_and_slow_answers_and_callbacks_at_once() -> 
         assert others() <= kept
 
 
-@pytest.mark.asyncio
 async def test_stopping_in_the_middle_of_a_download_leaves_nothing() -> None:
     async with calling(0, video_bytes=50_000_000) as caller:
         (task_id,) = await caller.create()
@@ -130,7 +124,6 @@ async def test_stopping_in_the_middle_of_a_download_leaves_nothing() -> None:
         assert not others()
 
 
-@pytest.mark.asyncio
 async def test_a_callback_on_its_way_is_given_up_at_the_end() -> None:
     faults = Faults(callbacks="delay", callback_delay=60)
     async with listening() as (url, heard), calling(0, faults=faults) as caller:
@@ -152,7 +145,6 @@ def test_nothing_is_left_for_the_collector() -> None:
         gc.collect()
 
 
-@pytest.mark.asyncio
 async def test_lists_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.testing.state._MAX_RECORDED", 2)
     async with calling() as caller:
@@ -166,7 +158,6 @@ async def test_lists_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) ->
         assert emulator.refused["invalid"] == emulator.requests["GET storage"] == 4
 
 
-@pytest.mark.asyncio
 async def test_uploads_are_kept_only_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.testing.state._MAX_KEPT_BYTES", 10)
     async with calling() as caller:

@@ -32,7 +32,6 @@ async def file_of(caller: Caller, tmp_path: Path, field: str = "video_url", **wa
 
 
 @needs_a_probe
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("resolution", "ratio", "size"), FILMS)
 async def test_a_video_plays_as_asked_for(
     tmp_path: Path, resolution: str, ratio: str, size: int
@@ -57,7 +56,6 @@ async def test_a_video_plays_as_asked_for(
                 assert path.stat().st_size == size
 
 
-@pytest.mark.asyncio
 async def test_each_task_has_a_file_of_its_own(tmp_path: Path) -> None:
     for size in (0, 20_000):
         async with calling(0, video_bytes=size) as caller:
@@ -65,7 +63,6 @@ async def test_each_task_has_a_file_of_its_own(tmp_path: Path) -> None:
             assert first.read_bytes() != second.read_bytes()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("ratio", "quality", "expected"),
     [
@@ -97,7 +94,6 @@ async def test_a_still_opens_in_the_ratio_asked_for(
 
 
 @needs_a_probe
-@pytest.mark.asyncio
 async def test_captions_parse(tmp_path: Path) -> None:
     async with calling(0) as caller:
         (task_id,) = await caller.create()

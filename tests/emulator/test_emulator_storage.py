@@ -46,7 +46,6 @@ def test_a_range_that_cannot_be_satisfied(header: str) -> None:
         span(header, 100)
 
 
-@pytest.mark.asyncio
 async def test_a_video_is_the_same_whichever_way_it_is_read() -> None:
     size = 2 * BLOCK + 1000
     async with calling(0) as caller:
@@ -61,7 +60,6 @@ async def test_a_video_is_the_same_whichever_way_it_is_read() -> None:
     assert whole != b"".join(video(other, size).read(0, size))
 
 
-@pytest.mark.asyncio
 async def test_a_video_is_served_whole() -> None:
     async with calling(0, video_bytes=100_000) as caller:
         task_id = await made(caller)
@@ -74,7 +72,6 @@ async def test_a_video_is_served_whole() -> None:
         assert caller.emulator.requests["GET storage"] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_part_is_served_as_long_as_the_tag_is_the_same() -> None:
     async with calling(0) as caller:
         task_id = await made(caller)
@@ -94,7 +91,6 @@ async def test_a_part_is_served_as_long_as_the_tag_is_the_same() -> None:
             assert response.headers["Content-Range"] == "bytes */20000"
 
 
-@pytest.mark.asyncio
 async def test_there_is_a_thumbnail_that_is_an_image() -> None:
     async with calling(0) as caller:
         (task_id,) = await caller.create()
@@ -105,7 +101,6 @@ async def test_there_is_a_thumbnail_that_is_an_image() -> None:
         assert int.from_bytes(content[4:8], "little") == len(content) - 8
 
 
-@pytest.mark.asyncio
 async def test_what_is_not_there_is_not_found_and_not_in_the_envelope() -> None:
     async with calling(60, fail_prompts={"bad"}) as caller:
         storage = caller.emulator.storage_url
@@ -116,7 +111,6 @@ async def test_what_is_not_there_is_not_found_and_not_in_the_envelope() -> None:
                 assert (response.status, response.content_type) == (404, "application/xml")
 
 
-@pytest.mark.asyncio
 async def test_storage_needs_no_key_and_tells_when_it_sees_one() -> None:
     async with calling(0) as caller:
         url = url_of(caller, await made(caller))
@@ -130,7 +124,6 @@ async def test_storage_needs_no_key_and_tells_when_it_sees_one() -> None:
         assert seen == [False, True]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("size", [20_000, 5_000_000])
 async def test_a_download_is_cut_in_the_middle_once(size: int) -> None:
     async with calling(0, video_bytes=size, faults=Faults(cut_downloads=1)) as caller:
@@ -148,7 +141,6 @@ async def test_a_download_is_cut_in_the_middle_once(size: int) -> None:
         assert caller.emulator.strikes == {"cut_downloads": 1}
 
 
-@pytest.mark.asyncio
 async def test_a_download_is_cut_every_time_when_told_so() -> None:
     faults = Faults(cut_downloads=lambda url: url.endswith(".mp4"), once=False)
     async with calling(0, faults=faults) as caller:
@@ -160,7 +152,6 @@ async def test_a_download_is_cut_every_time_when_told_so() -> None:
                     await response.read()
 
 
-@pytest.mark.asyncio
 async def test_a_download_is_sent_to_another_origin() -> None:
     async with calling(0, faults=Faults(redirect_downloads=1)) as caller:
         task_id = await made(caller)
@@ -175,7 +166,6 @@ async def test_a_download_is_sent_to_another_origin() -> None:
         assert caller.emulator.requests["GET mirror"] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_key_that_follows_a_redirect_is_seen() -> None:
     async with calling(0, faults=Faults(redirect_downloads=1)) as caller:
         where = url_of(caller, await made(caller))
@@ -185,7 +175,6 @@ async def test_a_key_that_follows_a_redirect_is_seen() -> None:
         assert caller.emulator.storage_authorizations == ["Bearer test-key"]
 
 
-@pytest.mark.asyncio
 async def test_an_expired_video_is_forbidden() -> None:
     async with calling(0) as caller:
         old, new = await made(caller), await made(caller)
@@ -197,7 +186,6 @@ async def test_an_expired_video_is_forbidden() -> None:
             assert response.status == 200
 
 
-@pytest.mark.asyncio
 async def test_a_share_of_downloads_is_the_same_in_every_run() -> None:
     async def cut() -> list[str]:
         async with calling(0, faults=Faults(expired=0.5)) as caller:

@@ -7,8 +7,6 @@ from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of
 from tests.support.emulator import BODY, Caller, calling, listening
 
-pytestmark = pytest.mark.asyncio
-
 PROMPT = str(BODY["prompt"])
 QUICK = PollPolicy(shortest=0.001, longest=0.002)
 

@@ -19,7 +19,6 @@ from tests.support.redis_journal import Counting, memory
 
 __all__ = ["memory"]  # a fixture
 
-pytestmark = pytest.mark.asyncio
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 

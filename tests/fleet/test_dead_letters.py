@@ -47,7 +47,6 @@ def test_the_tries_take_about_a_day() -> None:
     assert timedelta(hours=18) < sum(delays, timedelta()) < timedelta(hours=30)
 
 
-@pytest.mark.asyncio
 async def test_what_fails_each_time_ends_with_its_last_error_and_may_be_added_again(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +70,6 @@ async def test_what_fails_each_time_ends_with_its_last_error_and_may_be_added_ag
     "damage",
     [("body", "no JSON"), ("kind", "opera"), ("state", "lost")],
 )
-@pytest.mark.asyncio
 async def test_a_record_that_cannot_be_read_ends_and_its_waiter_is_informed(
     emulator: Emulator, damage: tuple[str, Any]
 ) -> None:
@@ -89,7 +87,6 @@ async def test_a_record_that_cannot_be_read_ends_and_its_waiter_is_informed(
         assert not emulator.creates["prompt 0"]
 
 
-@pytest.mark.asyncio
 async def test_a_budget_that_is_used_up_costs_no_try(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +105,6 @@ async def test_a_budget_that_is_used_up_costs_no_try(
 
 
 @pytest.mark.parametrize("status", [402, 401])
-@pytest.mark.asyncio
 async def test_workers_that_stop_cost_no_try(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:

@@ -20,7 +20,6 @@ from tests.support.thorough import THOROUGH
 pytestmark = pytest.mark.fleet
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("on_uncertain", ["report", "resubmit"])
 async def test_two_workers_of_which_one_after_the_other_is_killed(
     redis_server: RedisServer, on_uncertain: str
@@ -58,7 +57,6 @@ POINTS = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("point", "state", "then", "at_last"), POINTS)
 async def test_killed_at_a_step_of_a_create(
     redis_server: RedisServer, point: str, state: State, then: int, at_last: int
@@ -81,7 +79,6 @@ async def test_killed_at_a_step_of_a_create(
         assert [creates[f"prompt {n}"] for n in range(3)] == [1, at_last, 1]
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_takes_longer_than_the_redelivery_time_runs_once(
     redis_server: RedisServer,
 ) -> None:
@@ -98,7 +95,6 @@ async def test_a_create_that_takes_longer_than_the_redelivery_time_runs_once(
         assert fleet.emulator.creates == {"prompt 0": 1}
 
 
-@pytest.mark.asyncio
 async def test_polls_go_on_under_a_backlog_of_creates(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server) as fleet:
         first = [await fleet.docket.add(request(number)) for number in range(20)]
@@ -108,7 +104,6 @@ async def test_polls_go_on_under_a_backlog_of_creates(redis_server: RedisServer)
         assert fleet.emulator.creates.total() < 2_000
 
 
-@pytest.mark.asyncio
 async def test_one_key_is_one_create_whenever_it_is_added(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server) as fleet:
         keys = [await fleet.docket.add(request(0), key="mine") for _ in range(2)]
@@ -121,7 +116,6 @@ async def test_one_key_is_one_create_whenever_it_is_added(redis_server: RedisSer
 
 
 @pytest.mark.alone
-@pytest.mark.asyncio
 async def test_two_hundred_creates_under_way_in_one_worker(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=0.5)) as fleet:
         keys = await asyncio.gather(*(fleet.docket.add(request(number)) for number in range(400)))
@@ -130,7 +124,6 @@ async def test_two_hundred_creates_under_way_in_one_worker(redis_server: RedisSe
         assert set(fleet.emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_redis_is_restarted_in_the_midst_of_it(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=(0.0, 0.3))) as fleet:
         keys = [await fleet.docket.add(request(number)) for number in range(100)]

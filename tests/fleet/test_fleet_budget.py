@@ -43,7 +43,6 @@ async def begin(journal: RedisJournal, key: str, count: int = 1) -> None:
     await journal.mark_sending(key, KIND, body)
 
 
-@pytest.mark.asyncio
 async def test_the_usage_follows_each_state() -> None:
     async with a_journal() as journal:
         await begin(journal, "k", 3)
@@ -63,7 +62,6 @@ async def test_the_usage_follows_each_state() -> None:
         assert await journal.usage() == {FULL_HD: 3}
 
 
-@pytest.mark.asyncio
 async def test_what_does_not_fit_is_not_recorded() -> None:
     async with a_journal() as journal:
         assert journal.limit_usage(LIMIT)
@@ -75,7 +73,6 @@ async def test_what_does_not_fit_is_not_recorded() -> None:
         await begin(journal, "c", 1)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "limit",
     [
@@ -94,7 +91,6 @@ async def test_seconds_and_cost(limit: UsageLimit) -> None:
             await begin(journal, "c")
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_sent_again_counts_again_once_a_claim() -> None:
     async with a_journal() as journal:
         journal.limit_usage(LIMIT)
@@ -109,7 +105,6 @@ async def test_one_that_is_sent_again_counts_again_once_a_claim() -> None:
         assert await journal.usage() == {FULL_HD: 4}
 
 
-@pytest.mark.asyncio
 async def test_clients_of_two_journals_in_one_redis_share_the_budget() -> None:
     budget = Budget(videos=40)
     async with (
@@ -130,7 +125,6 @@ async def test_clients_of_two_journals_in_one_redis_share_the_budget() -> None:
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_two_workers_keep_one_budget_and_lose_no_job(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=(0.0, 0.05))) as fleet:
         keys = [await fleet.docket.add(request(number)) for number in range(60)]

@@ -40,7 +40,6 @@ async def a_worker(redis: RedisServer, cwd: Path, *more: str, **env: str) -> Asy
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_a_file_is_done_by_the_fleet_and_comes_home(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -59,7 +58,6 @@ async def test_a_file_is_done_by_the_fleet_and_comes_home(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -82,7 +80,6 @@ async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_an_uncertain_create_of_a_fleet_is_told_and_settled(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -105,7 +102,6 @@ async def test_an_uncertain_create_of_a_fleet_is_told_and_settled(
         assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_what_a_fleet_cannot_do_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     written(tmp_path / "p.jsonl", [GOOD])
     url = "redis://:hunter2@127.0.0.1:9/0"

@@ -26,7 +26,6 @@ async def work(docket: KeevxDocket, server: BaseTestServer, polling: PollPolicy 
         await worker.run_until_finished()
 
 
-@pytest.mark.asyncio
 async def test_a_result_that_never_comes_is_given_up_and_asked_about_when_added_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -47,7 +46,6 @@ async def test_a_result_that_never_comes_is_given_up_and_asked_about_when_added_
         assert (await docket.progress())["succeeded"] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_wait_that_times_out_names_the_last_status() -> None:
     api = Api()
     api.data = {"status": "QUEUED"}
@@ -70,7 +68,6 @@ def test_an_age_below_zero_makes_no_wait_longer() -> None:
     assert waits.next("", -7200.0) == waits.next("", 0.0)
 
 
-@pytest.mark.asyncio
 async def test_a_create_from_the_future_is_as_old_as_it_has_been_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

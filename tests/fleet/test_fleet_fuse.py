@@ -15,8 +15,6 @@ from keevx_async.errors import KeevxError
 from keevx_async.testing import Emulator
 from tests.support.crashing import request
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 NUMBERS = count()
 

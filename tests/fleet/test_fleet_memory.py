@@ -57,7 +57,6 @@ async def work(docket: KeevxDocket, emulator: Emulator, **more: Any) -> None:
         await worker.run_until_finished()
 
 
-@pytest.mark.asyncio
 async def test_what_is_added_is_made_once_and_waited_for(emulator: Emulator) -> None:
     async with a_docket() as docket:
         keys = [await docket.add(request(number)) for number in range(3)]
@@ -72,7 +71,6 @@ async def test_what_is_added_is_made_once_and_waited_for(emulator: Emulator) -> 
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_the_same_program_run_again_adds_nothing_twice(emulator: Emulator) -> None:
     url = f"memory://{next(NUMBERS)}"
     for again in (False, True):
@@ -88,7 +86,6 @@ async def test_the_same_program_run_again_adds_nothing_twice(emulator: Emulator)
                 await docket.add(request(2), key="mine")
 
 
-@pytest.mark.asyncio
 async def test_what_a_create_came_to_is_what_get_result_raises(emulator: Emulator) -> None:
     emulator.faults = Faults(
         drop_after_create={"prompt 0"},
@@ -112,7 +109,6 @@ async def test_what_a_create_came_to_is_what_get_result_raises(emulator: Emulato
         assert emulator.creates["prompt 0"] == 1
 
 
-@pytest.mark.asyncio
 async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> None:
     emulator.faults = Faults(drop_after_create={"prompt 0"})
     async with a_docket() as docket:
@@ -128,7 +124,6 @@ async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> 
         assert emulator.creates["prompt 0"] == 1
 
 
-@pytest.mark.asyncio
 async def test_what_a_worker_writes_during_the_check_is_what_get_result_returns(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +148,6 @@ async def test_what_a_worker_writes_during_the_check_is_what_get_result_returns(
         assert (written.is_set(), task.task_id, task.succeeded) == (True, task_id, True)
 
 
-@pytest.mark.asyncio
 async def test_what_is_settled_as_its_worker_ends_is_made(emulator: Emulator) -> None:
     emulator.faults = Faults(drop_after_create={"prompt 0"})
     async with a_docket() as docket:
@@ -169,7 +163,6 @@ async def test_what_is_settled_as_its_worker_ends_is_made(emulator: Emulator) ->
         assert await docket.get_result(key, timeout=5)
 
 
-@pytest.mark.asyncio
 async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
     emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
     async with a_docket() as docket:
@@ -186,7 +179,6 @@ async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
         assert task.succeeded
 
 
-@pytest.mark.asyncio
 async def test_what_is_added_again_is_not_told_of_the_old_refusal(emulator: Emulator) -> None:
     emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
     async with a_docket() as docket:
@@ -200,7 +192,6 @@ async def test_what_is_added_again_is_not_told_of_the_old_refusal(emulator: Emul
         assert task.succeeded
 
 
-@pytest.mark.asyncio
 async def test_what_redis_did_not_take_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_docket() as docket:
         real = docket.creates.add_many
@@ -217,7 +208,6 @@ async def test_what_redis_did_not_take_is_told(monkeypatch: pytest.MonkeyPatch) 
             await docket.add_many(request(number) for number in range(2))
 
 
-@pytest.mark.asyncio
 async def test_a_wait_ends_in_time_and_the_job_goes_on(emulator: Emulator) -> None:
     async with a_docket() as docket:
         key = await docket.add(request(0))
@@ -227,7 +217,6 @@ async def test_a_wait_ends_in_time_and_the_job_goes_on(emulator: Emulator) -> No
         assert await docket.get_result(key)
 
 
-@pytest.mark.asyncio
 async def test_what_is_waited_for_longest_keeps_no_other_result_back(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +230,6 @@ async def test_what_is_waited_for_longest_keeps_no_other_result_back(
         assert await docket.get_result(keys[0], timeout=5)
 
 
-@pytest.mark.asyncio
 async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
     async with a_docket() as docket:
         key = await docket.add(request(0))
@@ -254,14 +242,12 @@ async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
             await asyncio.wait_for(docket.get_result(key), 5)
 
 
-@pytest.mark.asyncio
 async def test_a_key_that_was_never_added_has_no_result() -> None:
     async with a_docket() as docket:
         with pytest.raises(JournalError, match="'typo' is not a key of fleet 'films'; add"):
             await asyncio.wait_for(docket.get_result("typo"), 5)
 
 
-@pytest.mark.asyncio
 async def test_a_wait_ends_with_its_docket() -> None:
     async with a_docket() as docket:
         waiting = asyncio.ensure_future(docket.get_result(await docket.add(request(0))))
@@ -270,7 +256,6 @@ async def test_a_wait_ends_with_its_docket() -> None:
         await asyncio.wait_for(waiting, 5)
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_is_to_stop_waits_for_no_task() -> None:
     async with Emulator(seconds=30) as emulator, a_docket() as docket:
         key = await docket.add(request(0))
@@ -282,7 +267,6 @@ async def test_a_worker_that_is_to_stop_waits_for_no_task() -> None:
         assert entry.state == "submitted"
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_is_to_stop_begins_no_more_creates(emulator: Emulator) -> None:
     async with a_docket() as docket:
         await docket.add_many(request(number) for number in range(30))
@@ -300,7 +284,6 @@ async def test_a_worker_that_is_to_stop_begins_no_more_creates(emulator: Emulato
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_what_another_machine_could_not_make_is_not_added() -> None:
     async with a_docket() as docket:
         local = ImageToVideo.from_dict(request(0).to_dict() | {"image_url": "file:/tmp/start.png"})
@@ -311,7 +294,6 @@ async def test_what_another_machine_could_not_make_is_not_added() -> None:
         assert not any((await docket.progress()).values())
 
 
-@pytest.mark.asyncio
 async def test_a_wrong_key_is_told_before_any_work_is_taken() -> None:
     async with Emulator(seconds=0.05, api_key="another") as emulator, a_docket() as docket:
         await docket.add(request(0))
@@ -321,7 +303,6 @@ async def test_a_wrong_key_is_told_before_any_work_is_taken() -> None:
         assert "test-key" not in repr(settings_of(emulator))
 
 
-@pytest.mark.asyncio
 async def test_what_may_yet_be_made_is_tried_again(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +314,6 @@ async def test_what_may_yet_be_made_is_tried_again(
         assert await docket.get_result(key, timeout=5)
 
 
-@pytest.mark.asyncio
 async def test_a_worker_whose_key_is_revoked_stops_and_no_job_is_lost(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +329,6 @@ async def test_a_worker_whose_key_is_revoked_stops_and_no_job_is_lost(
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_what_was_given_up_is_asked_about_again_when_it_is_added_again() -> None:
     short = PollPolicy(shortest=0.02, longest=0.1, timeout=0.3)
     async with Emulator(seconds=1.0) as emulator, a_docket(polling=short) as docket:
@@ -365,7 +344,6 @@ async def test_what_was_given_up_is_asked_about_again_when_it_is_added_again() -
         assert (task.succeeded, emulator.creates) == (True, {"prompt 0": 1})
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_sets_no_rate_keeps_the_fleets() -> None:
     async with a_docket() as docket:
         assert await set_rate(docket.journal, None) == ""
@@ -374,7 +352,6 @@ async def test_a_worker_that_sets_no_rate_keeps_the_fleets() -> None:
         assert await set_rate(docket.journal, 7) == "7.0"
 
 
-@pytest.mark.asyncio
 async def test_a_429_to_one_worker_holds_the_others(emulator: Emulator) -> None:
     emulator.faults = Faults(rate=20, burst=1, retry_after=0.5)
     async with a_docket() as docket:
@@ -386,7 +363,6 @@ async def test_a_429_to_one_worker_holds_the_others(emulator: Emulator) -> None:
         assert emulator.refused.total() <= 12
 
 
-@pytest.mark.asyncio
 async def test_two_fleets_in_one_program_each_make_their_own(emulator: Emulator) -> None:
     async with Emulator(seconds=0.05) as other, a_docket() as one, KeevxDocket("ads") as two:
         await one.add(request(1))

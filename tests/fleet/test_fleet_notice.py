@@ -16,7 +16,6 @@ from tests.support.fleet import RedisServer
 
 pytestmark = [
     pytest.mark.fleet,
-    pytest.mark.asyncio,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM"),
 ]
 

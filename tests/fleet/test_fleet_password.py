@@ -57,7 +57,6 @@ def guarded(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 @pytest.mark.parametrize("user", ["", "film@"])
 async def test_docket_and_journal_log_in_with_it(
     guarded: RedisServer, monkeypatch: pytest.MonkeyPatch, user: str
@@ -79,7 +78,6 @@ async def test_docket_and_journal_log_in_with_it(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 async def test_a_run_and_its_worker_log_in_and_show_it_nowhere(
     guarded: RedisServer, tmp_path: Path

@@ -21,8 +21,6 @@ from keevx_async.testing import Emulator
 from tests.conftest import FakeClock
 from tests.support.crashing import request
 
-pytestmark = pytest.mark.asyncio
-
 NUMBERS = count()
 HOLD = 10.0
 MADE = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/v.mp4")

@@ -16,7 +16,7 @@ from tests.support.fleet import RedisServer
 from tests.support.fleet_processes import a_fleet
 from tests.support.fleeting import FLEET
 
-pytestmark = [pytest.mark.fleet, pytest.mark.asyncio]
+pytestmark = pytest.mark.fleet
 
 
 @asynccontextmanager

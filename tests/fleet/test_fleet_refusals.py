@@ -19,7 +19,7 @@ from tests.support.crashing import request
 from tests.support.fleet import RedisServer
 from tests.support.fleet_processes import a_fleet, reached
 
-pytestmark = [pytest.mark.fleet, pytest.mark.asyncio]
+pytestmark = pytest.mark.fleet
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 

@@ -21,7 +21,6 @@ from tests.support.emulator import PNG
 START = "s3://films/frames/start.png"
 
 
-@pytest.mark.asyncio
 async def test_an_object_is_uploaded_before_the_create_is_sent(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

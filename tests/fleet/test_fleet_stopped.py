@@ -98,7 +98,6 @@ def test_a_fleet_has_stopped_once_a_new_mark_has_stood_for_a_while() -> None:
     assert isinstance(watch.observe(new, 10.0 + 2 * SETTLING), InsufficientFunds)
 
 
-@pytest.mark.asyncio
 async def test_without_funds_the_rest_is_not_started_and_the_next_run_makes_it() -> None:
     url = f"memory://stopped-{next(NUMBERS)}"
     async with Emulator(seconds=0.02) as emulator, KeevxDocket("films", url) as docket:
@@ -117,7 +116,6 @@ async def test_without_funds_the_rest_is_not_started_and_the_next_run_makes_it()
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_over_budget_the_rest_is_not_started_and_a_larger_one_makes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -134,7 +132,6 @@ async def test_over_budget_the_rest_is_not_started_and_a_larger_one_makes_it(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize("seconds", [0.1, 4.0])
 async def test_a_run_ends_with_its_fleet_and_the_next_one_goes_on(

@@ -19,7 +19,7 @@ from tests.support.fleet import RedisServer
 from tests.support.proxies import listening
 from tests.support.thorough import THOROUGH
 
-pytestmark = [pytest.mark.fleet, pytest.mark.asyncio]
+pytestmark = pytest.mark.fleet
 
 
 class Losing:

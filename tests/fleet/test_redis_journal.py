@@ -57,7 +57,6 @@ async def found(journal: RedisJournal, key: str = "k") -> Entry:
     return entry
 
 
-@pytest.mark.asyncio
 async def test_what_another_works_on_is_waited_for(memory: Counting) -> None:
     pauses: list[float] = []
 
@@ -77,7 +76,6 @@ async def test_what_another_works_on_is_waited_for(memory: Counting) -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.5]
 
 
-@pytest.mark.asyncio
 async def test_what_a_dead_worker_was_sending_is_uncertain(memory: Counting) -> None:
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
         await begun(first)
@@ -88,7 +86,6 @@ async def test_what_a_dead_worker_was_sending_is_uncertain(memory: Counting) -> 
         assert (claim.entry.state, claim.entry.reason) == (State.UNCERTAIN, DIED_WHILE_SENDING)
 
 
-@pytest.mark.asyncio
 async def test_counts_call_uncertain_what_a_dead_worker_was_sending(memory: Counting) -> None:
     async def counts() -> tuple[int, int]:
         all_counts = await second.counts()
@@ -107,7 +104,6 @@ async def test_counts_call_uncertain_what_a_dead_worker_was_sending(memory: Coun
         assert await counts() == (1, 0)
 
 
-@pytest.mark.asyncio
 async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None:
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
         await first.claim(KIND, BODY, "k")
@@ -135,7 +131,6 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
 
-@pytest.mark.asyncio
 async def test_ids_of_who_was_thought_dead_are_kept(
     memory: Counting, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,7 +150,6 @@ async def test_ids_of_who_was_thought_dead_are_kept(
         assert caught.value.task_ids == ("i2v-3",)
 
 
-@pytest.mark.asyncio
 async def test_a_sign_of_life_is_given_with_the_intent(memory: Counting) -> None:
     """Who stalled, and finds that nobody took its key, has a whole lease to send in."""
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
@@ -166,7 +160,6 @@ async def test_a_sign_of_life_is_given_with_the_intent(memory: Counting) -> None
     assert [name async for name in memory.client.scan_iter("*alive*")] == []
 
 
-@pytest.mark.asyncio
 async def test_one_key_stands_for_one_request(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         await add_one(journal, KIND, BODY, "k", "run")
@@ -183,7 +176,6 @@ async def test_one_key_stands_for_one_request(memory: Counting) -> None:
                 await add_one(journal, KIND, BODY, unfit, "run")
 
 
-@pytest.mark.asyncio
 async def test_a_claim_that_is_cancelled_leaves_the_key_to_others(memory: Counting) -> None:
     first = RedisJournal(memory)
     third = RedisJournal(memory)
@@ -203,7 +195,6 @@ async def test_a_claim_that_is_cancelled_leaves_the_key_to_others(memory: Counti
         assert await third.claim(KIND, BODY, "k") == Claim("k", None)
 
 
-@pytest.mark.asyncio
 async def test_the_same_input_fed_again_finds_what_it_added(memory: Counting) -> None:
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
         equal = [Planned(KIND, BODY, None)] * 3
@@ -225,7 +216,6 @@ async def test_the_same_input_fed_again_finds_what_it_added(memory: Counting) ->
         assert (await add_one(first, KIND, BODY, "mine", "monday")).entry is not None
 
 
-@pytest.mark.asyncio
 async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock) -> None:
     async with RedisJournal(memory, sleep=clock.sleep) as journal:
 
@@ -259,7 +249,6 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
         assert len([one async for one in journal.entries()]) == 5
 
 
-@pytest.mark.asyncio
 async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         creates = [Planned(KIND, BODY, f"key {n}") for n in range(PAGE + 100)]
@@ -282,7 +271,6 @@ async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None
         assert await journal.find_records([]) == {}
 
 
-@pytest.mark.asyncio
 async def test_a_lost_answer_costs_no_entry_of_an_earlier_run(memory: Counting) -> None:
     clock = FakeClock()
     async with RedisJournal(memory) as journal:
@@ -297,7 +285,6 @@ async def test_a_lost_answer_costs_no_entry_of_an_earlier_run(memory: Counting) 
         assert claim.entry.task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         await begun(journal)
@@ -310,7 +297,6 @@ async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
         assert (await found(journal)).task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_many_equals_are_not_counted_through_for_each(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         for number, first in ((1, 1), (2, 1), (3, 3), (4, 4)):
@@ -319,7 +305,6 @@ async def test_many_equals_are_not_counted_through_for_each(memory: Counting) ->
             assert memory.words[-1] == str(first)
 
 
-@pytest.mark.asyncio
 async def test_notes_are_kept(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         await journal.set_note("durations", "[1]")
@@ -328,14 +313,12 @@ async def test_notes_are_kept(memory: Counting) -> None:
         assert await journal.get_note("colour") is None
 
 
-@pytest.mark.asyncio
 async def test_journals_of_other_names_are_apart(memory: Counting) -> None:
     async with RedisJournal(memory) as ours, RedisJournal(memory, "theirs") as theirs:
         await begun(ours)
         assert await theirs.claim(KIND, OTHER, "k") == Claim("k", None)
 
 
-@pytest.mark.asyncio
 async def test_it_opens_and_closes(memory: Counting) -> None:
     journal = RedisJournal(memory)
     assert repr(journal) == "<RedisJournal keevx>"
@@ -427,7 +410,6 @@ async def test_signs_of_life_go_on_until_the_end() -> None:
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_a_restart_of_redis_loses_no_id(redis_server: RedisServer, client: Redis) -> None:
     async def sleep(_: float) -> None:
         await asyncio.to_thread(redis_server.start)
@@ -444,7 +426,6 @@ async def test_a_restart_of_redis_loses_no_id(redis_server: RedisServer, client:
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_scripts_that_the_server_has_forgotten(
     redis_server: RedisServer, client: Redis
 ) -> None:
@@ -456,7 +437,6 @@ async def test_scripts_that_the_server_has_forgotten(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_it_may_own_its_client(redis_server: RedisServer) -> None:
     journal = RedisJournal.from_url(redis_server.url, "mine", reconnect_timeout=1.0)
     for _ in range(2):
@@ -469,7 +449,6 @@ async def test_it_may_own_its_client(redis_server: RedisServer) -> None:
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_two_clients_with_one_journal_make_each_create_once(
     redis_server: RedisServer, emulator: Emulator
 ) -> None:
@@ -489,7 +468,6 @@ async def test_two_clients_with_one_journal_make_each_create_once(
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_a_run_again_waits_and_downloads_where_it_stood(
     redis_server: RedisServer, emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ from tests.support.thorough import THOROUGH
 
 __all__ = ["memory"]  # a fixture
 
-pytestmark = pytest.mark.asyncio
 
 KIND = "image_to_video"
 BODY = canonical_body(request(0))

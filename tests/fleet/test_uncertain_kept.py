@@ -21,8 +21,6 @@ from tests.support.redis_journal import Counting, memory
 
 __all__ = ["memory"]  # a fixture
 
-pytestmark = pytest.mark.asyncio
-
 
 @asynccontextmanager
 async def losing(journal: RedisJournal) -> AsyncIterator[tuple[Emulator, Keevx]]:

@@ -17,7 +17,6 @@ from tests.support.crash import spawn
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
 
-@pytest.mark.asyncio
 async def test_five_kills(tmp_path: Path) -> None:
     dice, journal = random.Random(7), tmp_path / "run.db"
     faults = Faults(

@@ -92,7 +92,6 @@ CASES = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_shell_completes_models_ratios_and_kinds(tmp_path: Path, shell: str) -> None:
     if shutil.which(shell) is None:
@@ -103,7 +102,6 @@ async def test_a_shell_completes_models_ratios_and_kinds(tmp_path: Path, shell: 
         assert all(word in seen for word in offered), (words, seen)
 
 
-@pytest.mark.asyncio
 async def test_no_option_has_a_name_that_only_the_parser_knows(tmp_path: Path) -> None:
     script = (await script_for("bash", tmp_path)).read_text()
     assert "--empty" not in script

@@ -12,7 +12,6 @@ from tests.support.cli_run import takes
 from tests.support.cli_terminal import terminal
 
 pytest.importorskip("termios", reason="pseudo-terminals are Unix's")
-pytestmark = pytest.mark.asyncio
 QUESTION = r"This makes 104 videos, 624 s\. Continue\? \[y/N\]"
 
 

@@ -22,7 +22,6 @@ from tests.support.signals import default_signals
 REHEARSE = ("emulator", "--port", "0", "--seconds", "0.05")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("faults", "code", "counts"),
     [
@@ -48,7 +47,6 @@ async def test_a_rehearsal_ends_with_the_code_of_its_command(
         assert "3 responses lost" in last
 
 
-@pytest.mark.asyncio
 async def test_an_account_without_funds_can_be_rehearsed(tmp_path: Path) -> None:
     written(tmp_path / "p.jsonl", takes(3))
     faults = ("--no-funds-after", "1")
@@ -58,7 +56,6 @@ async def test_an_account_without_funds_can_be_rehearsed(tmp_path: Path) -> None
     assert "without funds" in ran.err.splitlines()[-1]
 
 
-@pytest.mark.asyncio
 async def test_a_command_gets_the_address_its_own_arguments_and_standard_input(
     tmp_path: Path,
 ) -> None:
@@ -69,7 +66,6 @@ async def test_a_command_gets_the_address_its_own_arguments_and_standard_input(
     assert ran.out.endswith("['-', '--json', '--', '--port'] fed\n")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
@@ -85,7 +81,6 @@ async def test_how_a_command_ends_is_how_the_rehearsal_ends(
     assert (ran.code, message in ran.err) == (code, True), ran.err
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals) -> None:
     written(tmp_path / "p.jsonl", takes(2))
@@ -117,7 +112,6 @@ async def test_a_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals
             await process.communicate()
 
 
-@pytest.mark.asyncio
 async def test_the_port_is_the_same_each_time_and_moves_for_a_command_only(tmp_path: Path) -> None:
     show = (sys.executable, "-c", "import os; print(os.environ['KEEVX_BASE_URL'])")
     outer = await keevx("emulator", "--", "keevx", "emulator", "--", *show, cwd=tmp_path)
@@ -130,14 +124,12 @@ async def test_the_port_is_the_same_each_time_and_moves_for_a_command_only(tmp_p
             assert (ran.code, "choose another --port" in ran.err) == (2, True), ran.err
 
 
-@pytest.mark.asyncio
 async def test_counts_are_one_line() -> None:
     async with Emulator(faults=Faults()) as emulator:
         assert describe_counts(emulator) == "0 tasks made, 0 ended"
     assert FaultOptions().to_faults() == Faults()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("format", ["csv", "jsonl", "txt"])
 async def test_a_template_runs_on_the_emulator_as_it_is(tmp_path: Path, format: str) -> None:
     wrote = await keevx("init", f"--{format}", cwd=tmp_path)
@@ -158,7 +150,6 @@ async def test_a_template_runs_on_the_emulator_as_it_is(tmp_path: Path, format: 
     assert len(list((tmp_path / "rehearsal").glob("*.mp4"))) == 2
 
 
-@pytest.mark.asyncio
 async def test_init_overwrites_nothing_and_names_what_contradicts(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("mine")
     for words, message in (
@@ -174,7 +165,6 @@ async def test_init_overwrites_nothing_and_names_what_contradicts(tmp_path: Path
     assert "keevx run 'my prompts.jsonl'" in (tmp_path / "my prompts.jsonl").read_text()
 
 
-@pytest.mark.asyncio
 async def test_a_matrix_is_counted_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("A dog\nA cat\n")
     written(tmp_path / "s.jsonl", [{"duration": 4}, {"duration": 6}, {"duration": 8}])

@@ -34,7 +34,6 @@ async def journaled(path: Path) -> set[str]:
     return {one for entry in entries for one in entry.task_ids}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journal", [True, False])
 async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: bool) -> None:
     file, out = written(tmp_path / "p.jsonl", takes(8)), tmp_path / "out"
@@ -51,7 +50,6 @@ async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: b
             assert await journaled(tmp_path / "run.db") == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journal", [True, False])
 async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bool) -> None:
     file, out = written(tmp_path / "p.jsonl", takes(8)), tmp_path / "out"
@@ -68,7 +66,6 @@ async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bo
             assert await journaled(tmp_path / "run.db") == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_a_submit_whose_terminal_is_closed_saves_its_ids(tmp_path: Path) -> None:
     async with Emulator(faults=Faults(latency=0.5)) as emulator:
         submit = (*SUBMIT, *EIGHT, *IMAGE)
@@ -81,7 +78,6 @@ async def test_a_submit_whose_terminal_is_closed_saves_its_ids(tmp_path: Path) -
 
 
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_a_worker_whose_terminal_is_closed_loses_no_id(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -101,7 +97,6 @@ async def test_a_worker_whose_terminal_is_closed_loses_no_id(
         assert {one for entry in entries for one in entry["task_ids"]} == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(4))
     async with Emulator(seconds=0.2, faults=Faults(latency=0.3)) as emulator:
@@ -160,7 +155,6 @@ def has_a_reader(fifo: Path) -> bool:
     return True
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("words", WAITING, ids=lambda words: words[0])
@@ -182,7 +176,6 @@ async def test_each_command_that_waits_is_ended_by_each_signal_once_or_twice(
         assert process.returncode in ends, err
 
 
-@pytest.mark.asyncio
 async def test_a_loop_that_takes_no_signals_is_cancelled_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,7 +195,6 @@ async def test_a_loop_that_takes_no_signals_is_cancelled_all_the_same(
     assert counted == [1]
 
 
-@pytest.mark.asyncio
 async def test_a_cancellation_that_no_signal_caused_goes_on() -> None:
     task = asyncio.create_task(stoppable(asyncio.Event().wait(), print))
     await asyncio.sleep(0)

@@ -16,7 +16,6 @@ from tests.support.cli_run import CREATE, lines, results, takes
 from tests.support.forking import python
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_is_no_results_is_left_alone(tmp_path: Path) -> None:
     file = written(tmp_path / "results.jsonl", takes(2))
     before = file.read_text()
@@ -28,7 +27,6 @@ async def test_a_file_that_is_no_results_is_left_alone(tmp_path: Path) -> None:
     assert file.read_text() == before
 
 
-@pytest.mark.asyncio
 async def test_results_of_a_template_stand_in_its_folder(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     run = ("run", file, "--out", "v/{index:05d}-{task_id}", "--no-journal")
@@ -43,7 +41,6 @@ async def test_results_of_a_template_stand_in_its_folder(tmp_path: Path) -> None
     assert len(results(tmp_path / "v")) == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 async def test_a_bad_template_is_told_before_anything_is_sent(
     tmp_path: Path, dry: list[str]
@@ -57,7 +54,6 @@ async def test_a_bad_template_is_told_before_anything_is_sent(
     assert os.listdir(tmp_path) == ["p.jsonl"]
 
 
-@pytest.mark.asyncio
 async def test_two_runs_do_not_write_the_same_results(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(1))
     async with Emulator() as emulator:
@@ -69,7 +65,6 @@ async def test_two_runs_do_not_write_the_same_results(tmp_path: Path) -> None:
     assert f"another keevx run is writing to {path}; choose another --out" in ran.err
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("joined", [False, True], ids=["stdout", "both"])
 async def test_a_reader_that_goes_away_does_not_end_paid_work(tmp_path: Path, joined: bool) -> None:
     out = tmp_path / "out"
@@ -83,7 +78,6 @@ async def test_a_reader_that_goes_away_does_not_end_paid_work(tmp_path: Path, jo
     assert "unfinished" not in {item["status"] for item in results(out).values()}
 
 
-@pytest.mark.asyncio
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 async def test_a_full_disk_does_not_end_paid_work(tmp_path: Path) -> None:
     async with Emulator(seconds=0.2, fail_prompts={"take 0"}) as emulator:

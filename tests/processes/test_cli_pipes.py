@@ -43,7 +43,6 @@ async def ran(
     return Ran(process.returncode, out, err)
 
 
-@pytest.mark.asyncio
 async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path) -> None:
     form = ["--format", "jsonl"]  # without it, the first bytes tell, and are not lost
     async with Emulator(seconds=0.02) as emulator:
@@ -63,7 +62,6 @@ async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path) -> None:
         assert len(emulator.tasks) == 3
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["/dev/stdin", "-", "/proc/self/fd/0"])
 async def test_standard_input_by_any_name_is_read_once(tmp_path: Path, name: str) -> None:
     file = tmp_path / "p.jsonl"
@@ -73,7 +71,6 @@ async def test_standard_input_by_any_name_is_read_once(tmp_path: Path, name: str
     assert "3 requests" in (await fed(PROMPTS, "check", name, cwd=tmp_path)).out
 
 
-@pytest.mark.asyncio
 async def test_a_fifo_is_read_by_the_form_that_its_name_says(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.csv")
     text = b"prompt;model\nA dog;V\n"
@@ -84,7 +81,6 @@ async def test_a_fifo_is_read_by_the_form_that_its_name_says(tmp_path: Path) -> 
     assert "p.csv:2: aspect_ratio: is required" in said.out
 
 
-@pytest.mark.asyncio
 async def test_a_pipe_that_is_non_blocking_and_slow_is_read_to_its_end(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -121,7 +117,6 @@ tempfile._candidate_tempdir_list = lambda: ["/nonexistent"]
 GONE = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("words", "before", "said"),
     [
@@ -139,7 +134,6 @@ async def test_what_the_environment_lacks_is_one_line(
     assert said in ended.err
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_the_environment_names_is_told_with_its_variable(tmp_path: Path) -> None:
     ended = await ran("status", "i2v-1", cwd=tmp_path, KEEVX_API_KEY="k", SSLKEYLOGFILE="/no/log")
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
@@ -147,7 +141,6 @@ async def test_a_file_that_the_environment_names_is_told_with_its_variable(tmp_p
     assert "SSLKEYLOGFILE" in ended.err
 
 
-@pytest.mark.asyncio
 async def test_events_that_a_closed_output_cannot_take_are_told_of(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     async with Emulator(seconds=0.02) as emulator:
@@ -159,7 +152,6 @@ async def test_events_that_a_closed_output_cannot_take_are_told_of(tmp_path: Pat
         assert len(emulator.tasks) == 2
 
 
-@pytest.mark.asyncio
 async def test_what_no_closed_or_full_output_takes_is_one_line(tmp_path: Path) -> None:
     for where, why in ((">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")):
         ended = await ran("models", cwd=tmp_path, redirected=where)
@@ -168,7 +160,6 @@ async def test_what_no_closed_or_full_output_takes_is_one_line(tmp_path: Path) -
     assert (ended.code, "stdin cannot be read: Bad file descriptor" in ended.err) == (2, True)
 
 
-@pytest.mark.asyncio
 async def test_no_event_is_dropped_where_a_non_blocking_output_is_full(tmp_path: Path) -> None:
     count = 200
     rows = ({**GOOD, "prompt": f"take {n} {'x' * 900}"} for n in range(count))

@@ -15,7 +15,6 @@ from tests.support.emulator import until
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("ignored", "other"), [("SIGINT", signal.SIGTERM), ("SIGTERM", signal.SIGINT)]
 )

@@ -17,7 +17,6 @@ pytest.importorskip("termios", reason="pseudo-terminals are Unix's")
 CTRL_C = b"\x03"
 
 
-@pytest.mark.asyncio
 async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -> None:
     file, out = written(tmp_path / "p.jsonl", takes(300)), tmp_path / "out"
     journal = ("--journal", tmp_path / "run.db")
@@ -44,7 +43,6 @@ async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -
         assert kept == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("count", "told"), [(5, 5), (30, 5)])
 async def test_of_many_unfinished_tasks_a_handful_is_told(
     tmp_path: Path, count: int, told: int
@@ -62,7 +60,6 @@ async def test_of_many_unfinished_tasks_a_handful_is_told(
         assert len(results(tmp_path / "videos")) == count
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("env", "columns", "colour"),
     [({}, 100, True), ({"NO_COLOR": "1"}, 100, False), ({}, 30, True)],
@@ -89,7 +86,6 @@ async def test_no_line_of_a_live_screen_is_wider_than_it(
         assert len(re.findall(r"^\u2713  \d  .*mp4", shown.text, re.MULTILINE)) == 3
 
 
-@pytest.mark.asyncio
 async def test_a_dumb_terminal_is_written_to_in_lines(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(3))
     async with (
@@ -101,7 +97,6 @@ async def test_a_dumb_terminal_is_written_to_in_lines(tmp_path: Path) -> None:
         assert "3 of 3 done" in shown.raw
 
 
-@pytest.mark.asyncio
 async def test_prompts_are_not_awaited_from_a_keyboard(tmp_path: Path) -> None:
     async with terminal(100, "run", "-", cwd=tmp_path, KEEVX_API_KEY="k") as shown:
         assert await shown.end() == 2

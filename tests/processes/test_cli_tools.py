@@ -25,7 +25,6 @@ from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 from tests.support.forking import python
 
 
-@pytest.mark.asyncio
 async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: Path) -> None:
     single = {**GOOD, "model": "S", "aspect_resolution": "720p", "duration": 4}
     written(tmp_path / "p.jsonl", [GOOD, {**GOOD, "generate_count": 3}, single])
@@ -44,7 +43,6 @@ async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: P
     assert (ran.code, "stdin: 3 requests, 5 videos" in ran.out) == (0, True)
 
 
-@pytest.mark.asyncio
 async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) -> None:
     written(tmp_path / "p.jsonl", [GOOD, {**GOOD, "duration": 5}, {**GOOD, "promt": "x"}])
     ran = await keevx("check", "p.jsonl", cwd=tmp_path)
@@ -69,7 +67,6 @@ async def in_terminal(*arguments: str, cwd: Path, columns: int = 80) -> str:
     return shown.raw
 
 
-@pytest.mark.asyncio
 async def test_models_are_a_table_in_a_terminal(tmp_path: Path) -> None:
     said = await in_terminal("models", cwd=tmp_path)
     lines = said.splitlines()
@@ -82,7 +79,6 @@ async def test_models_are_a_table_in_a_terminal(tmp_path: Path) -> None:
         assert model in lines[1]
 
 
-@pytest.mark.asyncio
 async def test_models_are_tab_separated_when_piped_and_json_when_asked(tmp_path: Path) -> None:
     ran = await keevx("models", cwd=tmp_path)
     header, *rows = [line.split("\t") for line in ran.out.splitlines()]
@@ -109,7 +105,6 @@ async def unread(*arguments: str, cwd: Path, **env: str) -> tuple[int | None, st
     return process.returncode, err.decode()
 
 
-@pytest.mark.asyncio
 async def test_a_reader_that_leaves_ends_the_command_quietly_but_no_id_is_lost(
     tmp_path: Path,
 ) -> None:
@@ -120,7 +115,6 @@ async def test_a_reader_that_leaves_ends_the_command_quietly_but_no_id_is_lost(
         assert (code, err.count("\n"), task_id in err) == (1, 1, True), err
 
 
-@pytest.mark.asyncio
 async def test_the_emulator_serves_whoever_copies_its_two_lines(tmp_path: Path) -> None:
     process = await start("emulator", "--port", "0", "--seconds", "0", "--fail", "1", cwd=tmp_path)
     try:
@@ -144,7 +138,6 @@ async def test_the_emulator_serves_whoever_copies_its_two_lines(tmp_path: Path) 
             await process.communicate()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("option", [("--fail", "2"), ("--seconds", "nan"), ("--port", "70000")])
 async def test_the_emulator_refuses_what_cannot_be(tmp_path: Path, option: tuple[str, str]) -> None:
     ran = await keevx("emulator", *option, cwd=tmp_path)
@@ -152,7 +145,6 @@ async def test_the_emulator_refuses_what_cannot_be(tmp_path: Path, option: tuple
     assert option[0] in ran.err
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_completion_knows_commands_and_derived_options(tmp_path: Path, shell: str) -> None:
     command = ("--install-completion", "--shell", shell, "--output", "script")
@@ -163,7 +155,6 @@ async def test_completion_knows_commands_and_derived_options(tmp_path: Path, she
         assert word in script
 
 
-@pytest.mark.asyncio
 async def test_completion_for_an_unknown_shell_asks_which(tmp_path: Path) -> None:
     # Its parent is this Python, and no shell; ps may be missing as well.
     bare = dict.fromkeys(("SHELL", "BASH_VERSION", "ZSH_VERSION", "FISH_VERSION"), "")
@@ -200,7 +191,6 @@ async def doubtful(path: Path) -> None:
         await journal.mark_submitted("made", ["i2v-1"])
 
 
-@pytest.mark.asyncio
 async def test_what_a_journal_holds_cannot_move_the_terminal(tmp_path: Path) -> None:
     await doubtful(tmp_path / "run.db")
     ran = await keevx("journal", "run.db", cwd=tmp_path)
@@ -208,7 +198,6 @@ async def test_what_a_journal_holds_cannot_move_the_terminal(tmp_path: Path) -> 
     assert ran.out.count(ESCAPED) == 2
 
 
-@pytest.mark.asyncio
 async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> None:
     await doubtful(tmp_path / "run.db")
     ran = await keevx("journal", "run.db", "--json", cwd=tmp_path)
@@ -228,7 +217,6 @@ async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> No
 URL = "https://example.com/v.mp4"
 
 
-@pytest.mark.asyncio
 async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> None:
     ids = [f"i2v-{number}" for number in range(5)]
     async with Journal(tmp_path / "run.db") as journal:
@@ -245,7 +233,6 @@ async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> N
     assert sums["tasks"] == {"home": 1, "made": 1, "failed": 2, "waiting": 1}
 
 
-@pytest.mark.asyncio
 async def test_a_machine_is_told_the_demo_in_objects_alone(tmp_path: Path) -> None:
     ran = await keevx("demo", "--json", cwd=tmp_path)
     *_, summary, books = objects(ran.out)
@@ -253,7 +240,6 @@ async def test_a_machine_is_told_the_demo_in_objects_alone(tmp_path: Path) -> No
     assert books == {"event": "emulator", "tasks": 20, "twice": 0}
 
 
-@pytest.mark.asyncio
 async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Path) -> None:
     written(tmp_path / "p.jsonl", [GOOD])
     faults = Faults(
@@ -266,7 +252,6 @@ async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Pa
     assert [ESCAPED in line for line in ran.err.splitlines()].count(True) == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("header", [" model,prompt", "_model,prompt", "'model',prompt"])
 async def test_what_begins_with_no_bracket_is_read_as_csv(tmp_path: Path, header: str) -> None:
     ran = await fed(f"{header}\nV,A dog\n".encode(), "run", "-", cwd=tmp_path, KEEVX_API_KEY="k")

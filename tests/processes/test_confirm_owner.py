@@ -14,7 +14,6 @@ from tests.support.cli_run import takes
 from tests.support.cli_terminal import terminal
 
 pytest.importorskip("termios", reason="pseudo-terminals are Unix's")
-pytestmark = pytest.mark.asyncio
 
 
 async def test_the_journal_of_another_host_or_key_is_refused_before_the_question(

@@ -134,7 +134,6 @@ POINTS = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("point", "state", "then", "again", "resubmitted"), POINTS)
 async def test_killed_at_a_step_of_a_create(
     tmp_path: Path, point: str, state: str | None, then: int, again: int, resubmitted: int
@@ -166,7 +165,6 @@ async def test_killed_at_a_step_of_a_create(
         assert set(program.states().values()) == {"submitted"}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "point", ["in the middle", "before the file is noted", "after the file is noted"]
 )
@@ -273,7 +271,6 @@ class Bombed:
 
 @pytest.mark.alone
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_killed_at_random_moments(tmp_path: Path) -> None:
     count, kills, most = (1000, 20, 100) if THOROUGH else (150, 6, 60)
     faults = Faults(latency=(0.0, 0.03))

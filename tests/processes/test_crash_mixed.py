@@ -115,7 +115,6 @@ def faults() -> Faults:
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_a_mixed_file_killed_twice_is_finished_whole_and_paid_once(tmp_path: Path) -> None:
     moments = random.Random(7)
     async with Emulator(seconds=0.1, video_bytes=3_000, faults=faults()) as emulator:

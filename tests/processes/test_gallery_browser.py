@@ -12,7 +12,6 @@ from keevx_async.cli.output.views import Views
 from tests.support.browser import CHROMIUM, a_page
 
 pytestmark = [
-    pytest.mark.asyncio,
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium"),
 ]
 PROMPTS = (

@@ -166,7 +166,6 @@ def test_a_journal_goes_on_after_a_kill_when_its_log_is_whole_or_given_up(
     assert asyncio.run(kept_in(tmp_path / "other.db")) == []
 
 
-@pytest.mark.asyncio
 async def test_an_old_copy_is_told_from_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     await write(path, 1)
@@ -234,7 +233,6 @@ async def nothing_is_held(path: Path) -> None:
         assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_two_journals_of_one_process(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with writing(path) as first, writing(path) as second:
@@ -277,7 +275,6 @@ async def on_a_disk_of(size: int, emulator: Emulator, path: Path) -> dict[str, l
 
 
 @POSIX
-@pytest.mark.asyncio
 async def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         result = await on_a_disk_of(1000, emulator, tmp_path / "run.db")
@@ -287,7 +284,6 @@ async def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 @POSIX
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with Emulator(faults=Faults(latency=(0.0, 0.02))) as emulator:
@@ -315,7 +311,6 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
         assert len(again["errors"]) == len(lost)
 
 
-@pytest.mark.asyncio
 async def test_pages_that_are_damaged_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     await write(path, 400)

@@ -88,7 +88,6 @@ def test_no_second_run_comes_in_where_the_lock_file_is_gone(path: Path, gone: st
                 Journal(path.with_name(name)).attach()
 
 
-@pytest.mark.asyncio
 async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: Path) -> None:
     async with writing(path):
         for name in ("run.db", "hard.db"):
@@ -100,7 +99,6 @@ async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: P
         assert code == 1
 
 
-@pytest.mark.asyncio
 async def test_a_lock_file_that_is_emptied_during_a_run_ends_nothing(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.mark_sending("first", "image_to_video", b"{}")
@@ -110,7 +108,6 @@ async def test_a_lock_file_that_is_emptied_during_a_run_ends_nothing(path: Path)
     assert len(await kept_in_async(path)) == 2
 
 
-@pytest.mark.asyncio
 async def test_a_witness_that_cannot_be_written_whole_stops_creates(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +176,6 @@ def test_the_witness_keeps_every_number_in_windows_text_mode(path: Path, number:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only: the lock is the open file's")
-@pytest.mark.asyncio
 async def test_reading_the_journal_as_a_file_does_not_free_it(path: Path, tmp_path: Path) -> None:
     async with Journal(path):
         shutil.copy(path, tmp_path / "copy.db")

@@ -49,7 +49,6 @@ async def interrupted(process: asyncio.subprocess.Process) -> tuple[str, str]:
     return out.decode(), err.decode()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("callbacks", [None, "twice"])
 async def test_each_ended_task_is_told_once_as_keevx_confirms_it(
     tmp_path: Path, callbacks: None
@@ -76,7 +75,6 @@ async def test_each_ended_task_is_told_once_as_keevx_confirms_it(
     assert SECRET not in out + err
 
 
-@pytest.mark.asyncio
 async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     async with Emulator(3.0, faults=Faults(drop_after_create=1.0)) as emulator:
@@ -104,7 +102,6 @@ async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("secret", ["", "too short"])
 async def test_a_missing_or_short_secret_is_one_clear_line(tmp_path: Path, secret: str) -> None:
     env = {"KEEVX_API_KEY": "k", "KEEVX_CALLBACK_SECRET": secret}
@@ -115,7 +112,6 @@ async def test_a_missing_or_short_secret_is_one_clear_line(tmp_path: Path, secre
     assert not secret or secret not in ran.err
 
 
-@pytest.mark.asyncio
 async def test_other_ways_not_to_listen(tmp_path: Path) -> None:
     env = {"KEEVX_API_KEY": "k", "KEEVX_CALLBACK_SECRET": SECRET}
     ran = await keevx("listen", "--public-url", "you.example", cwd=tmp_path, **env)
@@ -142,7 +138,6 @@ async def test_other_ways_not_to_listen(tmp_path: Path) -> None:
         assert not emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_a_run_with_callbacks_finds_what_was_lost(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", ({**GOOD, "prompt": f"take {n}"} for n in range(20)))
     port = free_port()

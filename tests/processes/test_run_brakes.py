@@ -12,8 +12,6 @@ from tests.support.cli import at, keevx, written
 from tests.support.cli_run import takes
 from tests.support.journal import writing
 
-pytestmark = pytest.mark.asyncio
-
 
 @pytest.mark.parametrize(("answer", "code", "made"), [(b"y\r", 0, 6), (b"n\r", 4, 3)])
 async def test_a_terminal_is_asked_before_it_is_paid_again(

@@ -13,8 +13,6 @@ from tests.support.cli_run import CREATE, takes
 from tests.support.emulator import until
 from tests.support.journal import kept_in, writing
 
-pytestmark = pytest.mark.asyncio
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

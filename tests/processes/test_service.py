@@ -95,7 +95,6 @@ async def send_callbacks(emulator: Emulator, caller: Caller) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_twice(
     tmp_path: Path,
 ) -> None:
@@ -125,7 +124,6 @@ async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_t
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_a_probe_sees_it_stopping_while_orders_are_in_flight(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -152,7 +150,6 @@ async def test_a_probe_sees_it_stopping_while_orders_are_in_flight(
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_with_one_file_for_two_workers_the_service_says_so_and_does_not_start(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -163,7 +160,6 @@ async def test_with_one_file_for_two_workers_the_service_says_so_and_does_not_st
     assert emulator.creates.total() == 0
 
 
-@pytest.mark.asyncio
 async def test_the_worker_that_cannot_have_the_journal_names_the_ways_out(tmp_path: Path) -> None:
     path = tmp_path / "orders.db"
     async with Journal(path):
@@ -177,7 +173,6 @@ async def test_the_worker_that_cannot_have_the_journal_names_the_ways_out(tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.fleet
-@pytest.mark.asyncio
 async def test_two_workers_with_a_journal_in_redis_share_keys_and_answer_every_order(
     emulator: Emulator, tmp_path: Path, redis_server: RedisServer
 ) -> None:

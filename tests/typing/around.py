@@ -6,7 +6,6 @@ Checked by mypy and pyright, never run.
 from pathlib import Path
 from typing import assert_type
 
-import pytest
 from aiohttp import web
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -80,7 +79,6 @@ async def emulated() -> None:
     Emulator(faults=Faults(callbacks="never"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.asyncio
 async def test_mine(keevx_emulator: Emulator) -> None:
     async with Keevx("test-key", base_url=keevx_emulator.url) as keevx:
         done: list[Outcome] = [one async for one in keevx.generate_many([])]
