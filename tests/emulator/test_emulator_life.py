@@ -18,7 +18,7 @@ def others() -> set[asyncio.Task[Any]]:
 
 
 def test_an_emulator_that_is_not_started_has_no_url() -> None:
-    with pytest.raises(RuntimeError, match="not started"):
+    with pytest.raises(RuntimeError, match="not been started"):
         _ = Emulator().url
 
 
