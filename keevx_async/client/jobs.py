@@ -56,7 +56,7 @@ class Jobs:
         submitter: submits requests.
         recall: finds creates from earlier runs without waiting; None to always use the submitter.
         creates: pending creates, which other calls may join.
-        register: tells the poller a task's id, request and age in seconds.
+        register: registers a task's id, request and age in seconds with the poller.
         waiter: waits for tasks.
         results: downloads the tasks' results.
         journal: the record of this run and earlier runs.

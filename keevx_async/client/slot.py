@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import JournalError, SubmissionUncertain
 from ..http.retry import Retryable
+from ..submission.shield import MAY_BE_CHARGED
 
 
 class Stoppable(Protocol):
@@ -43,7 +43,7 @@ class Slot:
         self.busy = True
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, (SubmissionUncertain, JournalError)):
+        if error is None or isinstance(error, MAY_BE_CHARGED):
             return
         self.busy = False
         retries = self.stopped_by is not None and isinstance(error, Retryable)

@@ -71,7 +71,7 @@ class TaskWaiter:
                 tasks[task_id] = ended
         pending = [task_id for task_id in order if task_id not in tasks]
         if pending:
-            ends = await self._poll(pending, timeout, [*tasks.values()])
+            ends = await self._poll(pending, timeout, list(tasks.values()))
             try:
                 with self._span_of(pending), ends:
                     async for task in ends:

@@ -31,7 +31,7 @@ from ..journal.encoding import other_request_error
 from ..models.bounded import BoundedDict
 from ..models.request import Request
 from .planned import Planned
-from .shield import end_within
+from .shield import MAY_BE_CHARGED, end_within
 from .submitter import MAX_OWNED, Submitter
 
 log = logging.getLogger("keevx_async.submission")
@@ -67,7 +67,7 @@ class PendingCreate:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # A create that succeeded, or that may have been charged, still has its key to release.
-        if error is None or isinstance(error, (SubmissionUncertain, JournalError)):
+        if error is None or isinstance(error, MAY_BE_CHARGED):
             return
         self.is_sending = False
         if self.is_ending:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar, TypeVarTuple
 
-from ..errors import JournalError
+from ..errors import JournalError, SubmissionUncertain
 from ..http.retry import correlation
 
 log = logging.getLogger("keevx_async.submission")
@@ -21,6 +21,11 @@ Guard = AbstractContextManager[None, None]
 """Protects the paid step in its block from interruption for a limited time.
 
 A fan-out guards its own workers; any other create is shielded by the submitter.
+"""
+MAY_BE_CHARGED = (SubmissionUncertain, JournalError)
+"""The errors of a paid step after which the create may have been charged.
+
+Such a step is never retried. Until its outcome is recorded, it is guarded like one that succeeded.
 """
 
 

@@ -124,6 +124,7 @@ DOORS: dict[str, set[str]] = {
     },
     "submission": {
         "Guard",
+        "MAY_BE_CHARGED",
         "end_within",
         "run_shielded",
         "AdaptiveRate",
