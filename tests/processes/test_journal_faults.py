@@ -268,9 +268,9 @@ async def on_a_disk_of(size: int, emulator: Emulator, path: Path) -> dict[str, l
     # Pipes, not files: the limit would hold for those too.
     program = ("-c", FULL, emulator.url, path, size, COUNT)
     process = await python(*program, cwd=ROOT, env=dict(os.environ))
-    told, err = await end_of(process)
+    printed, err = await end_of(process)
     assert process.returncode == 0, err
-    result: dict[str, list[str]] = json.loads(told)
+    result: dict[str, list[str]] = json.loads(printed)
     return result
 
 

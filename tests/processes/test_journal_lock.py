@@ -94,8 +94,8 @@ async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: P
             if name == "hard.db":
                 os.link(path, path.with_name(name))
             await opened_and_closed(path.with_name(name))  # shares the file
-        code, told = await asyncio.to_thread(run_program, HOLDS, path)
-        assert "held" not in told.split()
+        code, printed = await asyncio.to_thread(run_program, HOLDS, path)
+        assert "held" not in printed.split()
         assert code == 1
 
 

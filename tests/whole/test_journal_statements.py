@@ -77,21 +77,21 @@ def ids_of(error: BaseException | None) -> tuple[str, ...]:
 
 
 async def run(emulator: Emulator, path: Path, count: int = ITEMS) -> tuple[set[str], list[Any]]:
-    """Run the program; return the ids that it told of, and its errors."""
+    """Run the program; return the ids that it reported, and its errors."""
     fan: FanOut[Any] | None = None
-    told: set[str] = set()
+    reported: set[str] = set()
     try:
         async with keevx_of(emulator, journal=path) as keevx:
             fan = keevx.submit_many(some_requests(count), concurrency=2)
             await fan
     except KeevxError as error:
-        told.update(ids_of(error))
+        reported.update(ids_of(error))
         if fan is None or not fan.outcomes:
-            return told, [error]
+            return reported, [error]
     assert fan is not None
     for one in fan.errors:
-        told.update(ids_of(one))
-    return told | set(fan.task_ids), list(fan.errors)
+        reported.update(ids_of(one))
+    return reported | set(fan.task_ids), list(fan.errors)
 
 
 VARIANTS = list(product(FAULTS, ("before", "after"), (False, True)))
@@ -114,10 +114,10 @@ async def judged(folder: Path, known: int, fault: Fault) -> bool:
         if known:
             await run(emulator, path, known)
         with failing(fault):
-            told, errors = await run(emulator, path)
+            reported, errors = await run(emulator, path)
         assert all(isinstance(one, KeevxError) for one in errors), fault
         assert set(emulator.creates.values()) <= {1}, f"paid twice: {fault}"
-        assert told <= set(emulator.tasks), fault
+        assert reported <= set(emulator.tasks), fault
 
         again, errors = await run(emulator, path)
         assert set(emulator.creates.values()) == {1}, f"{fault}: {errors}"
@@ -125,7 +125,7 @@ async def judged(folder: Path, known: int, fault: Fault) -> bool:
         assert len(again) + len(errors) == ITEMS, fault
         async with Journal(path) as journal:
             kept = {one async for entry in journal.entries() for one in entry.task_ids}
-        assert set(emulator.tasks) <= kept | told, f"ids lost: {fault}"
+        assert set(emulator.tasks) <= kept | reported, f"ids lost: {fault}"
         if not fault.lasts and fault.kind == "locked":
             assert set(emulator.tasks) <= kept, fault
     return fault.seen >= fault.at

@@ -416,32 +416,32 @@ async def test_uncertain_ones_are_settled_by_the_command(program: Program, tmp_p
     run = ("run", file, "--journal", program.path, "--out", program.out)
     journal = ("journal", program.path)
     emulator.faults = Faults(drop_after_create={"prompt 0"}, drop_before_create={"prompt 2"})
-    code, told = await command(*run)
-    assert code == 3, told
-    assert "2 uncertain" in told
-    code, told = await command(*journal)
+    code, printed = await command(*run)
+    assert code == 3, printed
+    assert "2 uncertain" in printed
+    code, printed = await command(*journal)
     assert code == 3
-    lines = [one.split("  ") for one in told.splitlines() if one.startswith("uncertain")]
+    lines = [one.split("  ") for one in printed.splitlines() if one.startswith("uncertain")]
     assert lines[0][1] == "a=b"
     assert [one[-1] for one in lines] == ["'prompt 0'", "'prompt 2'"]
     assert all(time.strftime("%Y-%m-%d", time.gmtime()) in one[2] for one in lines)
-    assert "2 submitted, 2 uncertain" in told
+    assert "2 submitted, 2 uncertain" in printed
     (paid,) = [one for one, task in emulator.tasks.items() if task.prompt == "prompt 0"]
 
-    code, told = await command(*journal, "--settle", f"a=b={paid}")
+    code, printed = await command(*journal, "--settle", f"a=b={paid}")
     assert code == 3
-    code, told = await command(*journal, "--settle", f"{lines[1][1]}=none")
-    assert code == 0, told
-    assert "1 planned, 3 submitted" in told
-    code, told = await command(*journal, "--settle", f"a=b={paid}")
+    code, printed = await command(*journal, "--settle", f"{lines[1][1]}=none")
+    assert code == 0, printed
+    assert "1 planned, 3 submitted" in printed
+    code, printed = await command(*journal, "--settle", f"a=b={paid}")
     assert code == 2
-    assert "a=b is submitted; only an uncertain create can be settled" in told
+    assert "a=b is submitted; only an uncertain create can be settled" in printed
     for wrong in ("nobody", "=x", "a=", "a= "):
-        code, told = await command(*journal, "--settle", wrong)
-        assert code == 2, told
+        code, printed = await command(*journal, "--settle", wrong)
+        assert code == 2, printed
 
     emulator.faults = Faults()
-    code, told = await command(*run)
-    assert code == 0, told
+    code, printed = await command(*run)
+    assert code == 0, printed
     assert emulator.creates == {f"prompt {number}": 1 for number in range(4)}
     assert len(list(program.out.glob("*.mp4"))) == 4
