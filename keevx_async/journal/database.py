@@ -222,8 +222,8 @@ class Database(Queries):
         Raises:
             JournalError: the row could not be written.
         """
-        self._ahead.drop(row[0])
-        await self.writer.write("entries", row)
+        self._ahead.drop(row[1])
+        await self.writer.write(row)
 
     @property
     def is_read_ahead(self) -> bool:

@@ -43,7 +43,7 @@ def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
         last: the time of the last intent that the claim saw; NEVER if there was none. The row is
             refused if the entry has a different intent by now.
     """
-    return [key, State.SENDING, "", kind, body.decode(), at, None, last]
+    return ["intents", key, kind, body.decode(), at, last]
 
 
 def last_intent(entry: Entry | None) -> float:
@@ -51,7 +51,7 @@ def last_intent(entry: Entry | None) -> float:
     return NEVER if entry is None or entry.at is None else entry.at
 
 
-def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:
+def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] = ()) -> Row:
     """Return the row that changes an entry's state.
 
     Args:
@@ -60,7 +60,7 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | Non
         reason: the reason for the state; lone surrogates in it are replaced.
         ids: the ids to add to the entry.
     """
-    return [key, state, storable(reason), None, None, None, None if ids is None else join_ids(ids)]
+    return ["states", key, state.value, storable(reason), join_ids(ids)]
 
 
 def join_ids(ids: Sequence[str]) -> str:
@@ -113,20 +113,27 @@ def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
     return group, creates * max(count or 1, ids)
 
 
-def end_row(task: Task, at: float | None = None) -> Row:
-    """Return the row for a finished task.
+def end_row(task: Task) -> Row:
+    """Return the row for a finished task, whose snapshot was taken now."""
+    return ["ends", *_snapshot(task, time.time())]
+
+
+def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
+    """Return the row for a task whose result was downloaded.
 
     Args:
         task: the task's snapshot.
         at: when the snapshot was taken, in seconds since the epoch; None means now.
+        path: the file's path, which is stored as an absolute path.
+        size: the file's size in bytes.
+        digest: the file's SHA-256 in hexadecimal.
     """
-    snapshot = json.dumps(attrs.asdict(task))
-    return [storable(task.task_id), snapshot, time.time() if at is None else at, None, None, None]
+    snapshot = _snapshot(task, time.time() if at is None else at)
+    return ["downloads", *snapshot, storable(absolute(path)), size, digest]
 
 
-def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
-    """Return the row for a task whose result was downloaded. The path is made absolute."""
-    return [*end_row(task, at)[:3], storable(absolute(path)), size, digest]
+def _snapshot(task: Task, at: float) -> Row:
+    return [storable(task.task_id), json.dumps(attrs.asdict(task)), at]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:

@@ -252,7 +252,7 @@ class Journal(JournalFile):
 
         Any known ids are kept; a submitted create stays submitted.
         """
-        await self._file.save(encoding.state_row(key, State.UNCERTAIN, reason, task_ids))
+        await self._file.save(encoding.state_row(key, State.UNCERTAIN, reason, task_ids or ()))
 
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
@@ -362,7 +362,7 @@ class Journal(JournalFile):
         """
         if self.lost is not None:
             return
-        self._file.writer.put("tasks", encoding.end_row(task))
+        self._file.writer.put(encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Record the file to which a task's result was downloaded. Durable on return.
@@ -377,7 +377,7 @@ class Journal(JournalFile):
         record = self._task(task.task_id)
         at = record.at if record is not None and record.task == task else None
         row = encoding.download_row(task, at, path, size, digest)
-        await self._file.writer.write("tasks", row)
+        await self._file.writer.write(row)
 
     async def find(self, key: str) -> Entry | None:
         """Return a key's entry, or None if it has no entry.
@@ -430,7 +430,7 @@ class Journal(JournalFile):
 
         This replaces any previous text with the same name.
         """
-        self._file.writer.put("notes", [name, encoding.storable(value)])
+        self._file.writer.put(["notes", name, encoding.storable(value)])
 
     async def get_note(self, name: str) -> str | None:
         """Return the text that ``set_note`` stored under a name, or None if there is none."""

@@ -25,83 +25,78 @@ from .schema import COMMITS, OPEN, is_locked
 log = logging.getLogger("keevx_async.journal")
 
 Row = list[Any]
+"""A row's target, one of TARGETS, followed by values for its columns.
+
+No value is None or of a subclass of a base type: sqlite3 looks for an adapter for each of these,
+which takes longer than SQLite takes to write the row.
+"""
 Waiter = asyncio.Future[None]
 _Item = tuple[Row, Waiter | None]
-"""A row, which starts with its table's name, and the waiter to resolve once the row is durable."""
+"""A row, and the waiter to resolve once the row is durable."""
 
-_COLUMNS = "abcdefgh"
+_COLUMNS = "abcdef"
 _WIDTH = 1 + len(_COLUMNS)
-MAX_ROWS = 64
+MAX_ROWS = 128
 """Maximum number of rows in one commit. SQLite before 3.32 allows only 999 values per statement."""
 
 CHANGED = "changed"
-_IDS_COLUMN = 7
+_STATES = "states"
+_IDS = 4  # the index of the ids in a row for _STATES
 
-_IDS = """
-CASE WHEN ifnull(excluded.task_ids, '') = '' THEN task_ids
+_IS_REFUSED = (
+    "state = 'submitted' OR ifnull(task_ids, '') <> '' OR abs(coalesce(at, -1) - NEW.e) > 0.001"
+)
+_STAYS = "state = 'submitted' AND excluded.task_ids = ''"
+_ADDED_IDS = """
+CASE WHEN excluded.task_ids = '' THEN task_ids
 WHEN ifnull(task_ids, '') = '' THEN excluded.task_ids
 ELSE excluded.task_ids || (
     SELECT coalesce(group_concat(' ' || value, ''), '')
     FROM json_each('["' || replace(entries.task_ids, ' ', '","') || '"]')
     WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
 END"""
-"""Ids are only ever added. The ids that arrived last come first."""
 
-_IS_REFUSED = (
-    "NEW.h IS NOT NULL AND (state = 'submitted' OR ifnull(task_ids, '') <> '' "
-    "OR abs(coalesce(at, -1) - NEW.h) > 0.001)"
-)
-_STAYS = "state = 'submitted' AND ifnull(excluded.task_ids, '') = ''"
-
-_ENTRIES: Mapping[str, str] = {
-    "state": f"CASE WHEN {_IS_REFUSED} THEN RAISE(ABORT, '{CHANGED}') "
-    f"WHEN {_STAYS} THEN state ELSE excluded.state END",
-    "reason": f"CASE WHEN {_STAYS} THEN reason ELSE excluded.reason END",
-    "kind": "coalesce(excluded.kind, kind)",
-    "body": "coalesce(excluded.body, body)",
-    "at": "coalesce(excluded.at, at)",
-    "task_ids": _IDS,
+TARGETS: Mapping[str, str] = {
+    "intents": f"""
+INSERT INTO entries (key, state, reason, kind, body, at)
+VALUES (NEW.a, 'sending', '', NEW.b, NEW.c, NEW.d)
+ON CONFLICT (key) DO UPDATE SET
+state = CASE WHEN {_IS_REFUSED} THEN RAISE(ABORT, '{CHANGED}') ELSE excluded.state END,
+reason = excluded.reason, kind = excluded.kind, body = excluded.body, at = excluded.at""",  # noqa: S608 - our own names
+    _STATES: f"""
+INSERT INTO entries (key, state, reason, task_ids) VALUES (NEW.a, NEW.b, NEW.c, NEW.d)
+ON CONFLICT (key) DO UPDATE SET
+state = CASE WHEN {_STAYS} THEN state ELSE excluded.state END,
+reason = CASE WHEN {_STAYS} THEN reason ELSE excluded.reason END,
+task_ids = {_ADDED_IDS}""",  # noqa: S608 - our own names
+    "ends": """
+INSERT INTO tasks (task_id, snapshot, at) VALUES (NEW.a, NEW.b, NEW.c)
+ON CONFLICT (task_id) DO UPDATE SET snapshot = excluded.snapshot, at = excluded.at""",
+    "downloads": """
+INSERT INTO tasks (task_id, snapshot, at, path, size, digest)
+VALUES (NEW.a, NEW.b, NEW.c, NEW.d, NEW.e, NEW.f)
+ON CONFLICT (task_id) DO UPDATE SET snapshot = excluded.snapshot, at = excluded.at,
+path = excluded.path, size = excluded.size, digest = excluded.digest""",
+    "notes": """
+INSERT INTO notes (name, value) VALUES (NEW.a, NEW.b)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
 }
-"""The new value of each column when a row changes an existing entry.
+"""How each kind of row is written; a to f are its values.
 
 1. An intent is refused if the entry has changed since it was claimed, because another intent was
-   written or ids were added. Otherwise one create could be charged twice. The last column of an
-   intent is the time of the last intent that its claim saw; in other rows it is NULL.
+   written or ids were added. Otherwise one create could be charged twice. An intent's last value is
+   the time of the last intent that its claim saw.
 2. A submitted entry stays submitted; it can only gain ids.
+3. Ids are only ever added. The ids that arrived last come first.
 """
-_TASKS: Mapping[str, str] = {
-    "snapshot": "excluded.snapshot",
-    "at": "excluded.at",
-    "path": "coalesce(excluded.path, path)",
-    "size": "coalesce(excluded.size, size)",
-    "digest": "coalesce(excluded.digest, digest)",
-}
-
-
-def _upsert(table: str, key: str, sets: Mapping[str, str]) -> str:
-    """Return the trigger statement that writes batch rows into one table.
-
-    Args:
-        table: the table; rows for other tables are skipped.
-        key: the table's first column, which identifies an existing row.
-        sets: the table's other columns, each with its new value in an existing row.
-    """
-    columns = [key, *sets]
-    values = ", ".join(f"NEW.{column}" for column in _COLUMNS[: len(columns)])
-    changes = ", ".join(f"{column} = {value}" for column, value in sets.items())
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} WHERE NEW.place = '{table}' "
-        f"ON CONFLICT ({key}) DO UPDATE SET {changes};"
-    )
-
 
 BATCH = (
-    f"CREATE TEMP VIEW batch (place, {', '.join(_COLUMNS)}) AS SELECT 0{', 0' * len(_COLUMNS)}",
-    "CREATE TEMP TRIGGER sort INSTEAD OF INSERT ON batch BEGIN "
-    + _upsert("entries", "key", _ENTRIES)
-    + _upsert("tasks", "task_id", _TASKS)
-    + _upsert("notes", "name", {"value": "excluded.value"})
-    + " END",
+    f"CREATE TEMP VIEW batch (target, {', '.join(_COLUMNS)}) AS SELECT 0{', 0' * len(_COLUMNS)}",
+    *(
+        f"CREATE TEMP TRIGGER {target} INSTEAD OF INSERT ON batch WHEN NEW.target = '{target}' "
+        f"BEGIN {statement}; END"
+        for target, statement in TARGETS.items()
+    ),
 )
 """A temporary view into which batches are inserted. A trigger writes each row to its table."""
 
@@ -175,20 +170,19 @@ class Writer(threading.Thread):
             log.error("%s", error)
         return error
 
-    def put(self, table: str, row: Row, waiter: Waiter | None = None) -> None:
+    def put(self, row: Row, waiter: Waiter | None = None) -> None:
         """Queue a row to be written. Any thread may call this.
 
         Args:
-            table: the row's table.
-            row: the row's values; an existing row with the same key is changed.
+            row: the row; an existing row with the same key is changed.
             waiter: a future to resolve, on its own loop, once the row is durable; it gets the error
                 if the row cannot be written.
         """
         with self._turn:
             self._put += 1
-        self._items.put(([table, *row], waiter))
+        self._items.put((row, waiter))
 
-    async def write(self, table: str, row: Row) -> None:
+    async def write(self, row: Row) -> None:
         """Write a row. Durable on return; if cancelled, it is still written.
 
         Raises:
@@ -196,7 +190,7 @@ class Writer(threading.Thread):
             JournalError: the row cannot be written.
         """
         waiter = asyncio.get_running_loop().create_future()
-        self.put(table, row, waiter)
+        self.put(row, waiter)
         await waiter
 
     def stop(self) -> None:
@@ -236,7 +230,7 @@ class Writer(threading.Thread):
             self._witness()
             self._write_unwritten()
         else:  # rows with ids were paid for; a failed intent was never sent
-            self._unwritten += [row for row, _ in items if row[0] == "entries" and row[_IDS_COLUMN]]
+            self._unwritten += [row for row, _ in items if row[0] == _STATES and row[_IDS]]
 
     def _write_unwritten(self) -> None:
         """Try again to write ids whose commit failed, since the disk may have space by now."""
@@ -270,14 +264,15 @@ class Writer(threading.Thread):
         return None
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        # Filled up with empty rows to a power of two: SQLite then prepares few statements, and the
-        # connection keeps them. An empty row belongs to no table, so it is not written.
-        size = 1 << (len(rows) - 1).bit_length()
+        # Filled up with empty rows to a multiple of eight, from eight on: SQLite then prepares few
+        # statements, and the connection keeps them. An empty row has no target, so it is not
+        # written.
+        size = len(rows) if len(rows) < 8 else -(-len(rows) // 8) * 8
         values: Row = []
         for row in rows:
             values += row
-            values += [None] * (_WIDTH - len(row))
-        values += [None] * _WIDTH * (size - len(rows))
+            values += [0] * (_WIDTH - len(row))
+        values += [0] * _WIDTH * (size - len(rows))
         self._connection.execute(_insert(size), values)
         self._commits += 1
 
