@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Four at least: most tests wait more than they work."""
-    return max(4, os.cpu_count() or 1)
+    """Five at least: most tests wait more than they work."""
+    return max(5, os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
