@@ -80,10 +80,17 @@ async def test_two_thousand_rows_can_be_filtered_sorted_searched_and_copied(tmp_
         await page.until(f"{COUNT} === 1")
         assert await page.run(FIRST) == "done#1204line 1206"
         await page.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
-        await page.call("Page.bringToFront")
-        await page.run("document.querySelector('.ids button').click()")
-        await page.until("document.querySelector('.ids button').textContent === 'copied'")
+        # Only a page that has the focus may use the clipboard.
+        await page.call("Emulation.setFocusEmulationEnabled", enabled=True)
+        button = "document.querySelector('.ids button')"
+        await page.run(f"{button}.click()")
+        await page.until(f"{button}.textContent === 'copied'")
         assert await page.run("navigator.clipboard.readText()") == f"i2v-{1204:032x}"
+        await page.until(f"{button}.textContent !== 'copied'")
+        await page.run("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))")
+        await page.run("document.execCommand = () => false")
+        await page.run(f"{button}.click()")
+        await page.until(f"{button}.textContent === 'not copied'")
         await page.run("search.value = 'nowhere'; search.dispatchEvent(new Event('input'))")
         await page.until("!document.getElementById('none').hidden")
         await page.run("search.value = '雪山'; search.dispatchEvent(new Event('input'))")
