@@ -4,10 +4,11 @@
     python -m benchmarks.journal resume [--count 1000000] [--keep FILE]
     python -m benchmarks.journal readahead [--count 900]
 
-``creates`` submits alternately with and without the journal, 64 at once, each time in a new
-process. ``resume`` writes a journal with that many submitted entries, then submits the same
-requests again; none is sent. ``readahead`` counts the instructions of a resumed create with and
-without read-ahead. ``profile`` resumes in this process and prints a profile.
+``creates`` submits alternately without a journal, with one, and with one in which each new key is
+queried, 64 at once, each time in a new process. ``resume`` writes a journal with that many
+submitted entries, then submits the same requests again; none is sent. ``readahead`` counts the
+instructions of a resumed create with and without read-ahead. ``profile`` resumes in this process
+and prints a profile.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,11 @@ def switch_off_read_ahead() -> None:
     database.ReadAhead.observe = lambda *_, **__: None  # type: ignore[method-assign]
 
 
+def switch_off_known_keys() -> None:
+    """Make this process's journal query each new key."""
+    database.KnownKeys.may_have = lambda *_: True  # type: ignore[method-assign]
+
+
 async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
     """Submit ``count`` requests, check the number of ids, and return the measurements."""
     began, cpu, ids = time.perf_counter(), time.process_time(), 0
@@ -79,22 +86,24 @@ async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
 
 
 def creates(count: int, rounds: int) -> None:
-    """Compare submitting with and without the journal."""
+    """Compare submitting without a journal, with one, and with one that queries each key."""
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         numbers = iter(range(10_000))
 
         def one(*more: object) -> dict[str, Any]:
             return run("journal", "submit", "--url", server.url, "--count", count, *more)
 
-        def with_journal() -> dict[str, Any]:
-            return one("--journal", f"{folder}/{next(numbers)}.db")
+        def with_journal(*more: str) -> dict[str, Any]:
+            return one("--journal", f"{folder}/{next(numbers)}.db", *more)
 
+        queried = partial(with_journal, "--no-known-keys")
         one()
-        results = interleaved({"off": one, "on": with_journal}, rounds)
+        results = interleaved({"off": one, "on": with_journal, "queried": queried}, rounds)
     for name, those in results.items():
-        print(f"journal {name:3}  {spread(those, 'per_second'):.0f} creates/s")
-    print(f"on / off     {ratios(results['on'], results['off'], 'per_second')}")
-    print(f"CPU on / off {ratios(results['on'], results['off'], 'cpu')}")
+        print(f"journal {name:7}  {spread(those, 'per_second'):.0f} creates/s")
+    print(f"on / off          {ratios(results['on'], results['off'], 'per_second')}")
+    print(f"CPU on / off      {ratios(results['on'], results['off'], 'cpu')}")
+    print(f"CPU queried / on  {ratios(results['queried'], results['on'], 'cpu')}")
 
 
 def readahead(count: int) -> None:
@@ -179,9 +188,12 @@ def main() -> None:
     parser.add_argument("--url")
     parser.add_argument("--journal")
     parser.add_argument("--no-read-ahead", action="store_true")
+    parser.add_argument("--no-known-keys", action="store_true")
     args = parser.parse_args()
     if args.no_read_ahead:
         switch_off_read_ahead()
+    if args.no_known_keys:
+        switch_off_known_keys()
     if args.job == "submit":
         print(json.dumps(asyncio.run(submit(args.url, args.journal, args.count))))
     elif args.job == "creates":

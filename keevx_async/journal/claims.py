@@ -226,7 +226,7 @@ class Claims:
             find: returns a key's row and entry.
         """
         # Looked up even if the body is new to this run: an earlier run, or a caller's own key, may
-        # have used it. A Bloom filter of new bodies saved only 3 of the 200 µs that a create takes.
+        # have used it.
         number = self._repeats.get(digest, 0) + 1
         while (claim := self._claim_unmet(f"{digest}-{number}", find)) is None:
             number += 1

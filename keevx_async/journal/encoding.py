@@ -17,7 +17,7 @@ from ..models.object_path import absolute, as_path
 from ..models.tasks import Task
 from ..models.usage import UsageGroup
 from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
-from .writer import Row
+from .writer import DOWNLOAD, END, INTENT, STATE, Row
 
 ENTRY = "rowid, key, kind, state, body, at, reason, task_ids"
 """The columns that ``entry_of`` expects."""
@@ -43,7 +43,7 @@ def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
         last: the time of the last intent that the claim saw; NEVER if there was none. The row is
             refused if the entry has a different intent by now.
     """
-    return ["intents", key, kind, body.decode(), at, last]
+    return [INTENT, key, kind, body.decode(), at, last]
 
 
 def last_intent(entry: Entry | None) -> float:
@@ -60,7 +60,7 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] = ())
         reason: the reason for the state; lone surrogates in it are replaced.
         ids: the ids to add to the entry.
     """
-    return ["states", key, state.value, storable(reason), join_ids(ids)]
+    return [STATE, key, state.value, storable(reason), join_ids(ids)]
 
 
 def join_ids(ids: Sequence[str]) -> str:
@@ -115,7 +115,7 @@ def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
 
 def end_row(task: Task) -> Row:
     """Return the row for a finished task, whose snapshot was taken now."""
-    return ["ends", *_snapshot(task, time.time())]
+    return [END, *_snapshot(task, time.time())]
 
 
 def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
@@ -129,7 +129,7 @@ def download_row(task: Task, at: float | None, path: Path, size: int, digest: st
         digest: the file's SHA-256 in hexadecimal.
     """
     snapshot = _snapshot(task, time.time() if at is None else at)
-    return ["downloads", *snapshot, storable(absolute(path)), size, digest]
+    return [DOWNLOAD, *snapshot, storable(absolute(path)), size, digest]
 
 
 def _snapshot(task: Task, at: float) -> Row:

@@ -28,7 +28,7 @@ from .protocol import (
     partial_reason,
     stem_of,
 )
-from .writer import EntryChanged
+from .writer import NOTE, EntryChanged
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class Journal(JournalFile):
         claim: Claim | str
         if key is None:
             stem = stem_of(kind, body)
-            while isinstance(claim := claims.number(stem, file.find), str):
+            while isinstance(claim := claims.number(stem, file.find_to_claim), str):
                 await claims.wait_until_free(claim)
         else:
             claim = await self._claim_named(kind, body, key)
@@ -144,7 +144,7 @@ class Journal(JournalFile):
     async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
         file, claims = self._file, self._own_claims
         encoding.check_key(key)
-        entry = await claims.take(key, file.find)
+        entry = await claims.take(key, file.find_to_claim)
         if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
             claims.release(key, made=True)
             raise encoding.other_request_error(self.path, key, entry.body, body)
@@ -430,7 +430,7 @@ class Journal(JournalFile):
 
         This replaces any previous text with the same name.
         """
-        self._file.writer.put(["notes", name, encoding.storable(value)])
+        self._file.writer.put([NOTE, name, encoding.storable(value)])
 
     async def get_note(self, name: str) -> str | None:
         """Return the text that ``set_note`` stored under a name, or None if there is none."""

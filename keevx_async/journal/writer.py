@@ -15,7 +15,9 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from queue import Empty, SimpleQueue
+from itertools import groupby
+from operator import methodcaller
+from queue import SimpleQueue
 from typing import Any
 
 from ..errors import JournalError
@@ -25,14 +27,20 @@ from .schema import COMMITS, OPEN, is_locked
 log = logging.getLogger("keevx_async.journal")
 
 Row = list[Any]
-"""A row's target, one of TARGETS, followed by values for its columns.
+"""The kind of row, a key of STATEMENTS, followed by the row's values.
 
-No value is None or of a subclass of a base type: sqlite3 looks for an adapter for each of these,
-which takes longer than SQLite takes to write the row.
+Each value is exactly a str, an int or a float. For anything else, such as None or an enum member,
+sqlite3 looks for an adapter, which takes longer than SQLite takes to write the row.
 """
 Waiter = asyncio.Future[None]
 _Item = tuple[Row, Waiter | None]
-"""A row, and the waiter to resolve once the row is durable."""
+"""A row, and the future to resolve once the row is durable."""
+
+INTENT = "intent"
+STATE = "state"
+END = "end"
+DOWNLOAD = "download"
+NOTE = "note"
 
 _COLUMNS = "abcdef"
 _WIDTH = 1 + len(_COLUMNS)
@@ -40,15 +48,14 @@ MAX_ROWS = 128
 """Maximum number of rows in one commit. SQLite before 3.32 allows only 999 values per statement."""
 
 CHANGED = "changed"
-_STATES = "states"
-_IDS = 4  # the index of the ids in a row for _STATES
+_IDS = 4  # the index of the ids in a STATE row
 
 _IS_REFUSED = (
     "state = 'submitted' OR ifnull(task_ids, '') <> '' OR abs(coalesce(at, -1) - NEW.e) > 0.001"
 )
-_STAYS = "state = 'submitted' AND excluded.task_ids = ''"
+_STAYS = "state = 'submitted' AND excluded.task_ids IS NULL"
 _ADDED_IDS = """
-CASE WHEN excluded.task_ids = '' THEN task_ids
+CASE WHEN excluded.task_ids IS NULL THEN task_ids
 WHEN ifnull(task_ids, '') = '' THEN excluded.task_ids
 ELSE excluded.task_ids || (
     SELECT coalesce(group_concat(' ' || value, ''), '')
@@ -56,32 +63,33 @@ ELSE excluded.task_ids || (
     WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
 END"""
 
-TARGETS: Mapping[str, str] = {
-    "intents": f"""
+STATEMENTS: Mapping[str, str] = {
+    INTENT: f"""
 INSERT INTO entries (key, state, reason, kind, body, at)
 VALUES (NEW.a, 'sending', '', NEW.b, NEW.c, NEW.d)
 ON CONFLICT (key) DO UPDATE SET
 state = CASE WHEN {_IS_REFUSED} THEN RAISE(ABORT, '{CHANGED}') ELSE excluded.state END,
 reason = excluded.reason, kind = excluded.kind, body = excluded.body, at = excluded.at""",  # noqa: S608 - our own names
-    _STATES: f"""
-INSERT INTO entries (key, state, reason, task_ids) VALUES (NEW.a, NEW.b, NEW.c, NEW.d)
+    STATE: f"""
+INSERT INTO entries (key, state, reason, task_ids)
+VALUES (NEW.a, NEW.b, NEW.c, nullif(NEW.d, ''))
 ON CONFLICT (key) DO UPDATE SET
 state = CASE WHEN {_STAYS} THEN state ELSE excluded.state END,
 reason = CASE WHEN {_STAYS} THEN reason ELSE excluded.reason END,
 task_ids = {_ADDED_IDS}""",  # noqa: S608 - our own names
-    "ends": """
+    END: """
 INSERT INTO tasks (task_id, snapshot, at) VALUES (NEW.a, NEW.b, NEW.c)
 ON CONFLICT (task_id) DO UPDATE SET snapshot = excluded.snapshot, at = excluded.at""",
-    "downloads": """
+    DOWNLOAD: """
 INSERT INTO tasks (task_id, snapshot, at, path, size, digest)
 VALUES (NEW.a, NEW.b, NEW.c, NEW.d, NEW.e, NEW.f)
 ON CONFLICT (task_id) DO UPDATE SET snapshot = excluded.snapshot, at = excluded.at,
 path = excluded.path, size = excluded.size, digest = excluded.digest""",
-    "notes": """
+    NOTE: """
 INSERT INTO notes (name, value) VALUES (NEW.a, NEW.b)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
 }
-"""How each kind of row is written; a to f are its values.
+"""The statement that writes each kind of row, whose values are ``NEW.a`` to ``NEW.f``.
 
 1. An intent is refused if the entry has changed since it was claimed, because another intent was
    written or ids were added. Otherwise one create could be charged twice. An intent's last value is
@@ -91,14 +99,14 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
 """
 
 BATCH = (
-    f"CREATE TEMP VIEW batch (target, {', '.join(_COLUMNS)}) AS SELECT 0{', 0' * len(_COLUMNS)}",
+    f"CREATE TEMP VIEW batch (kind, {', '.join(_COLUMNS)}) AS SELECT 0{', 0' * len(_COLUMNS)}",
     *(
-        f"CREATE TEMP TRIGGER {target} INSTEAD OF INSERT ON batch WHEN NEW.target = '{target}' "
+        f"CREATE TEMP TRIGGER write_{kind} INSTEAD OF INSERT ON batch WHEN NEW.kind = '{kind}' "
         f"BEGIN {statement}; END"
-        for target, statement in TARGETS.items()
+        for kind, statement in STATEMENTS.items()
     ),
 )
-"""A temporary view into which batches are inserted. A trigger writes each row to its table."""
+"""A temporary view into which batches are inserted. A trigger for each kind writes its rows."""
 
 
 @cache
@@ -126,6 +134,9 @@ class Writer(threading.Thread):
         lock: the lock that witnesses each commit; None for a journal in memory.
         commits: the number of commits that the file has recorded.
         path: the file's path, for error messages.
+
+    Attributes:
+        idle: whether all queued rows have been written.
     """
 
     def __init__(
@@ -139,16 +150,11 @@ class Writer(threading.Thread):
         self._commits = commits
         self._path = path
         self._turn = threading.Lock()
-        self._items: SimpleQueue[_Item | None] = SimpleQueue()
-        self._put = 0
-        self._done = 0
+        self._queued: list[_Item] = []
+        self._wake: SimpleQueue[bool] = SimpleQueue()  # False ends the thread
+        self.idle: bool = True
         self._broken: JournalError | None = None
         self._unwritten: list[Row] = []
-
-    @property
-    def idle(self) -> bool:
-        """Whether all queued rows have been written."""
-        return self._put == self._done
 
     def check(self) -> None:
         """Check that no write or read has failed so far.
@@ -179,44 +185,48 @@ class Writer(threading.Thread):
                 if the row cannot be written.
         """
         with self._turn:
-            self._put += 1
-        self._items.put((row, waiter))
+            self._queued.append((row, waiter))
+            if self.idle:
+                self.idle = False
+                self._wake.put(True)
 
-    async def write(self, row: Row) -> None:
-        """Write a row. Durable on return; if cancelled, it is still written.
+    def write(self, row: Row) -> Waiter:
+        """Queue a row, and return a future that is done once the row is durable.
 
-        Raises:
+        If the future is cancelled, the row is still written.
+
+        The future raises:
             EntryChanged: the row is an intent whose entry has changed since it was claimed.
             JournalError: the row cannot be written.
         """
         waiter = asyncio.get_running_loop().create_future()
         self.put(row, waiter)
-        await waiter
+        return waiter
 
     def stop(self) -> None:
         """Write the remaining rows, then end the thread. Blocks until done."""
         if self.is_alive():  # not in a forked process
-            self._items.put(None)
+            self._wake.put(False)
             self.join()
 
     def run(self) -> None:
         """Commit batches until ``stop`` is called."""
-        is_last = False
-        while not is_last:
-            # Wait for the first item, then take as many queued items as fit in one statement, which
-            # also contains a row for the commit count. None means that no more items follow.
-            batch = [self._items.get()]
-            with suppress(Empty):
-                while len(batch) < MAX_ROWS - 1:
-                    batch.append(self._items.get_nowait())
-            items = [item for item in batch if item is not None]
-            is_last = len(items) < len(batch)
-            if items:
-                self._write(items)
-            self._done += len(items)
+        is_open = True
+        while is_open:
+            is_open = self._wake.get()
+            while items := self._take():
+                for start in range(0, len(items), MAX_ROWS - 1):  # one more counts the commits
+                    self._write(items[start : start + MAX_ROWS - 1])
         # The note of a clean close is written last: a file that contains it needs no log.
         self._write_unwritten()
-        self._write([(["notes", OPEN, 0], None)])
+        self._write([([NOTE, OPEN, 0], None)])
+
+    def _take(self) -> list[_Item]:
+        """Take all queued rows; if there are none, the thread is idle until it is woken."""
+        with self._turn:
+            items, self._queued = self._queued, []
+            self.idle = not items
+        return items
 
     def _write(self, items: Sequence[_Item]) -> None:
         """Commit rows and wake their waiters."""
@@ -230,7 +240,7 @@ class Writer(threading.Thread):
             self._witness()
             self._write_unwritten()
         else:  # rows with ids were paid for; a failed intent was never sent
-            self._unwritten += [row for row, _ in items if row[0] == _STATES and row[_IDS]]
+            self._unwritten += [row for row, _ in items if row[0] == STATE and row[_IDS]]
 
     def _write_unwritten(self) -> None:
         """Try again to write ids whose commit failed, since the disk may have space by now."""
@@ -246,7 +256,7 @@ class Writer(threading.Thread):
         # 1. An entry has changed since it was claimed: only its create is stopped.
         # 2. Another program has locked the file for longer than SQLite waits: try once more.
         # 3. Anything else: no further create starts.
-        batch = [*rows, ["notes", COMMITS, self._commits + 1]]
+        batch = [*rows, [NOTE, COMMITS, self._commits + 1]]
         try:
             try:
                 self._commit(batch)
@@ -264,9 +274,9 @@ class Writer(threading.Thread):
         return None
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        # Filled up with empty rows to a multiple of eight, from eight on: SQLite then prepares few
-        # statements, and the connection keeps them. An empty row has no target, so it is not
-        # written.
+        # Batches of more than eight rows are padded to a multiple of eight. There are then few
+        # different statements, and the connection keeps them prepared. No trigger writes a row of
+        # zeros.
         size = len(rows) if len(rows) < 8 else -(-len(rows) // 8) * 8
         values: Row = []
         for row in rows:
@@ -287,12 +297,9 @@ class Writer(threading.Thread):
 
 def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
     """Resolve each waiter on its own event loop, waking each loop only once."""
-    loops: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
-    for waiter in waiters:
-        loops.setdefault(waiter.get_loop(), []).append(waiter)
-    for loop, group in loops.items():
+    for loop, group in groupby(waiters, methodcaller("get_loop")):
         with suppress(RuntimeError):  # the loop was closed: nobody waits on it any more
-            loop.call_soon_threadsafe(_resolve, group, error)
+            loop.call_soon_threadsafe(_resolve, list(group), error)
 
 
 def _resolve(waiters: list[Waiter], error: JournalError | None) -> None:

@@ -21,6 +21,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
+from keevx_async.testing.state import State
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.support.emulator import until
 from tests.support.signals import default_signals
@@ -308,24 +309,37 @@ async def test_closing_ends_every_wait_and_leaves_no_task(emulator: Emulator) ->
 
 
 async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
-    emulator: Emulator, tmp_path: Path
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be cut off as soon as those that were in flight are answered."""
     keevx = keevx_of(emulator, max_connections=2, journal=tmp_path / "run.db")
+    gates = [asyncio.Event(), asyncio.Event()]
+    held = iter(gates)
 
-    async def begin(prompt: str, latency: float) -> asyncio.Future[Submission]:
-        emulator.faults.latency, seen = latency, emulator.requests.total()
+    async def lag(_: State) -> None:
+        await next(held).wait()
+
+    monkeypatch.setattr(State, "lag", lag)
+
+    async def begin(prompt: str) -> asyncio.Future[Submission]:
+        seen = emulator.requests.total()
         submitting = asyncio.ensure_future(keevx.submit(a_request(prompt)))
         await until(lambda: emulator.requests.total() > seen)
         return submitting
 
-    soon, later = await begin("soon", 0.05), await begin("later", 0.2)
+    in_flight = [await begin("soon"), await begin("later")]
     waiting = asyncio.ensure_future(keevx.submit(a_request("waiting")))
     await asyncio.sleep(0.01)
-    await keevx.close()
+    closing = asyncio.ensure_future(keevx.close())
+    for gate, submitting in zip(gates, in_flight, strict=True):
+        await asyncio.sleep(0.01)
+        gate.set()
+        await submitting
+    await closing
     with pytest.raises(ConfigurationError, match="closed"):
         await waiting
-    assert {*(await soon).task_ids, *(await later).task_ids} == set(emulator.tasks)
+    made = {task_id for each in in_flight for task_id in (await each).task_ids}
+    assert made == set(emulator.tasks)
     async with Journal(tmp_path / "run.db") as journal:
         assert [entry.state async for entry in journal.entries()] == ["submitted"] * 2
 

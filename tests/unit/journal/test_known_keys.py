@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from keevx_async import Journal
-from keevx_async.journal.database import MARKS_PER_KEY, MIN_MARKS, KnownKeys
+from keevx_async.journal.database import SLOTS, SLOTS_PER_KEY, KnownKeys
 from keevx_async.journal.protocol import State
 from keevx_async.journal.reader import Queries
 
 KIND = "image_to_video"
+FULL = SLOTS // SLOTS_PER_KEY
 
 
-async def submit(journal: Journal, body: bytes) -> str:
-    claim = await journal.claim(KIND, body, None)
+class CaseInsensitive(str):
+    """A key as another library may bring it: SQLite ignores how it compares."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
+async def submit(journal: Journal, body: bytes, key: str | None = None) -> str:
+    claim = await journal.claim(KIND, body, key)
     await journal.mark_sending(claim.key, KIND, body)
     await journal.mark_submitted(claim.key, [f"i2v-{claim.key}"])
     await journal.release(claim.key)
@@ -31,19 +46,29 @@ def test_a_key_that_was_read_or_added_is_never_unknown() -> None:
         keys.add(key)
     assert keys.may_have("anything")  # until the file has been read
     keys.complete()
-    # Enough keys that the marks are copied twice.
-    later = [f"later-{number}" for number in range(3 * MIN_MARKS // MARKS_PER_KEY)]
+    later = [f"later-{number}" for number in range(5 * FULL // 2)]  # the slots double twice
     for key in later:
         keys.add(key)
     assert all(map(keys.may_have, [*in_file, *early, *later]))
+    assert sum(keys.may_have(f"new-{number}") for number in range(10_000)) < 2_400
 
 
 def test_few_new_keys_are_queried() -> None:
-    rows = 3 * MIN_MARKS // MARKS_PER_KEY
+    rows = 5 * FULL // 2
     keys = KnownKeys(rows, lambda: (f"old-{number}" for number in range(rows)))
     keys.complete()
-    new = [f"new-{number}" for number in range(10_000)]
-    assert sum(map(keys.may_have, new)) < len(new) / 5
+    assert sum(keys.may_have(f"new-{number}") for number in range(10_000)) < 1_500
+
+
+def test_keys_that_were_not_all_read_are_all_queried() -> None:
+    def read() -> Iterator[str]:
+        yield "old"
+        raise OSError("the disk has gone")
+
+    keys = KnownKeys(2, read)
+    with suppress(OSError):
+        keys.complete()
+    assert keys.may_have("not read yet")
 
 
 def test_the_file_is_read_once() -> None:
@@ -76,7 +101,7 @@ async def test_a_new_create_needs_no_query(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(Queries, "select", counting)
         for number in range(100):
             await submit(journal, b"%d" % number)
-    assert len(queries) < 10  # two keys may have the same hash
+    assert len(queries) < 10  # two keys may share a slot
 
 
 async def test_every_entry_is_found_however_it_came_into_the_file(tmp_path: Path) -> None:
@@ -94,12 +119,63 @@ async def test_every_entry_is_found_however_it_came_into_the_file(tmp_path: Path
         aside = [entry.key async for entry in journal.entries() if "@" in entry.key]
         assert len(aside) == 2
         for key in aside:
-            entry = await journal.find(key)
-            assert entry is not None
-            assert entry.state is State.SUBMITTED
+            with pytest.raises(Exception, match="belongs to another request"):
+                await journal.claim(KIND, b"another", key)
         # The keys are free again, and are the next to be claimed.
         for body, key in ((b"the first new one", keys[2]), (b"recorded afterwards", keys[3])):
             assert await journal.find(key) is None
             claim = await journal.claim(KIND, body, None)
-            assert claim.key == key
+            assert (claim.key, claim.entry) == (key, None)
             await journal.release(claim.key)
+
+
+async def test_an_entry_that_is_not_on_disk_yet_is_found_by_the_next_claim(tmp_path: Path) -> None:
+    async with Journal(tmp_path / "run.db") as journal:
+        writes = [
+            asyncio.ensure_future(journal.mark_uncertain(f"queued-{number}", "lost", ["i2v-1"]))
+            for number in range(500)
+        ]
+        await asyncio.sleep(0)
+        await submit(journal, b"new")  # reads the file's keys while those rows are on their way
+        for write in writes[::2]:
+            write.cancel()
+        await asyncio.wait(writes)
+        await submit(journal, b"new too")  # follows the cancelled writes
+        for number in range(500):
+            key = f"queued-{number}"
+            with pytest.raises(Exception, match="belongs to another request"):
+                await journal.claim(KIND, b"another", key)
+
+
+async def test_clients_that_share_a_file_find_each_others_entries(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    async with Journal(path) as one:
+        key = await submit(one, b"first")
+        async with Journal(path) as other:
+            later = await submit(one, b"second")
+            for body, expected in ((b"first", key), (b"second", later)):
+                other.attach()
+                claim = await other.claim(KIND, body, None)
+                assert claim.entry is not None
+                assert (claim.key, claim.entry.state) == (expected, State.SUBMITTED)
+                await other.release(claim.key)
+                await other.detach()
+
+
+async def test_a_journal_in_memory_finds_its_entries() -> None:
+    async with Journal(":memory:") as journal:
+        keys = [await submit(journal, b"%d" % number) for number in range(10)]
+        assert await submit(journal, b"0") == keys[0][:-1] + "2"
+        for number, key in enumerate(keys):
+            claim = await journal.claim(KIND, b"%d" % number, key)
+            assert claim.entry is not None
+            await journal.release(key)
+
+
+async def test_a_key_is_found_by_its_text(tmp_path: Path) -> None:
+    async with Journal(tmp_path / "run.db") as journal:
+        await submit(journal, b"mine", "Shot-1")
+        await submit(journal, b"other")  # reads the file's keys
+        claim = await journal.claim(KIND, b"mine", CaseInsensitive("Shot-1"))
+        assert claim.entry is not None
+        await journal.release(claim.key)
