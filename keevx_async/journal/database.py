@@ -39,12 +39,13 @@ READ_AHEAD = 512
 """The number of rows read at once."""
 
 SLOTS = 1 << 22
-"""The least number of slots for known keys. They take no memory until they are used."""
+"""The least number of slots for known keys."""
 
 SLOTS_PER_KEY = 8
-"""The least number of slots for each key, so that at most one new key in eight is queried. In a
-journal that grows, it is a sixteenth more each time the number of slots doubles: a quarter in all
-at 2,000,000 creates.
+"""The least number of slots for each key, so that at most one new key in eight is queried.
+
+If a run adds many keys, each doubling raises this share by a sixteenth, to about a quarter at
+2,000,000 creates.
 """
 
 RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
@@ -123,9 +124,9 @@ class ReadAhead:
 class KnownKeys:
     """Records which keys may have an entry, so that a new create needs no query.
 
-    A query would take as long as the rest of a claim, because SQLite forgets the pages that it has
-    read when another connection commits. Without this, a create takes 15% more CPU time (``python
-    -m benchmarks.journal creates``).
+    A query takes as long as the rest of a claim, because each commit empties the reading
+    connection's page cache. Without this, a create takes 15% more CPU time (``python -m
+    benchmarks.journal creates``).
 
     Keys with the same hash share a slot of one byte. A key without an entry may therefore be
     queried needlessly; a key with an entry is always queried.
@@ -147,7 +148,8 @@ class KnownKeys:
             self._slots[slot] = 1
             self._count += 1
             if self._count * SLOTS_PER_KEY > len(self._slots):
-                # With one more bit of its hash, a key has its old slot or the copy of that.
+                # A doubled table uses one more bit of each hash, so a key's slot is its old one
+                # or that slot's copy.
                 self._slots *= 2
 
     def may_have(self, key: str) -> bool:
@@ -157,8 +159,8 @@ class KnownKeys:
     def complete(self) -> None:
         """Add the keys in the file. Calling it again has no effect.
 
-        This blocks for 0.5 s per million keys, so it waits for the first key without an entry: a
-        run that finds every create in the file does not need it.
+        This blocks for 0.5 s per million keys. It is called only once a key turns out to have no
+        entry, because a run that finds every create in the file does not need it.
         """
         if not self._is_complete:
             for key in self._read():
@@ -166,8 +168,7 @@ class KnownKeys:
             self._is_complete = True  # `add` has added the keys that are not committed yet
 
     def _slot(self, key: str) -> int:
-        # Like SQLite, this ignores how a subclass of str compares its values.
-        return str.__hash__(key) & (len(self._slots) - 1)
+        return hash(key) & (len(self._slots) - 1)
 
 
 class Database(Queries):
@@ -314,8 +315,9 @@ class Database(Queries):
     def find_to_claim(self, key: str) -> tuple[int, Entry] | None:
         """Return the result of ``find``, without a query if the key is known to have no entry.
 
-        Should another process write despite the lock, its entries may be overlooked. The writer
-        then refuses the intent of a create that the other process has sent.
+        If another process writes to the file despite the lock, this may overlook its entries. A
+        create is still not paid for twice, because the writer refuses an intent for an entry that
+        already has one.
         """
         if not self._known.may_have(key):
             return None

@@ -135,8 +135,6 @@ class Writer(threading.Thread):
         commits: the number of commits that the file has recorded.
         path: the file's path, for error messages.
 
-    Attributes:
-        idle: whether all queued rows have been written.
     """
 
     def __init__(
@@ -151,10 +149,16 @@ class Writer(threading.Thread):
         self._path = path
         self._turn = threading.Lock()
         self._queued: list[_Item] = []
-        self._wake: SimpleQueue[bool] = SimpleQueue()  # False ends the thread
-        self.idle: bool = True
+        self._signal: SimpleQueue[bool] = SimpleQueue()  # False ends the thread
+        self._is_waiting = True
+        self._has_ended = False
         self._broken: JournalError | None = None
         self._unwritten: list[Row] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether every row has been written, so that what is read now remains valid."""
+        return self._is_waiting and not self._unwritten
 
     def check(self) -> None:
         """Check that no write or read has failed so far.
@@ -183,21 +187,28 @@ class Writer(threading.Thread):
             row: the row; an existing row with the same key is changed.
             waiter: a future to resolve, on its own loop, once the row is durable; it gets the error
                 if the row cannot be written.
+
+        Raises:
+            JournalError: the journal has been closed.
         """
         with self._turn:
+            if self._has_ended:
+                raise JournalError(f"{self._path} has been closed")
             self._queued.append((row, waiter))
-            if self.idle:
-                self.idle = False
-                self._wake.put(True)
+            if self._is_waiting:
+                self._signal.put(True)
+                self._is_waiting = False
 
     def write(self, row: Row) -> Waiter:
         """Queue a row, and return a future that is done once the row is durable.
 
         If the future is cancelled, the row is still written.
 
-        The future raises:
-            EntryChanged: the row is an intent whose entry has changed since it was claimed.
-            JournalError: the row cannot be written.
+        Raises:
+            EntryChanged: when awaited, if the row is an intent whose entry has changed since it was
+                claimed.
+            JournalError: when awaited, if the row cannot be written; at once if the journal has
+                been closed.
         """
         waiter = asyncio.get_running_loop().create_future()
         self.put(row, waiter)
@@ -206,26 +217,27 @@ class Writer(threading.Thread):
     def stop(self) -> None:
         """Write the remaining rows, then end the thread. Blocks until done."""
         if self.is_alive():  # not in a forked process
-            self._wake.put(False)
+            self._signal.put(False)
             self.join()
 
     def run(self) -> None:
         """Commit batches until ``stop`` is called."""
         is_open = True
         while is_open:
-            is_open = self._wake.get()
-            while items := self._take():
+            is_open = self._signal.get()
+            while items := self._take(is_last=not is_open):
                 for start in range(0, len(items), MAX_ROWS - 1):  # one more counts the commits
                     self._write(items[start : start + MAX_ROWS - 1])
         # The note of a clean close is written last: a file that contains it needs no log.
         self._write_unwritten()
         self._write([([NOTE, OPEN, 0], None)])
 
-    def _take(self) -> list[_Item]:
-        """Take all queued rows; if there are none, the thread is idle until it is woken."""
+    def _take(self, *, is_last: bool) -> list[_Item]:
+        """Take all queued rows. If there are none, the thread waits for a signal, or ends."""
         with self._turn:
             items, self._queued = self._queued, []
-            self.idle = not items
+            self._is_waiting = not items
+            self._has_ended = is_last and not items
         return items
 
     def _write(self, items: Sequence[_Item]) -> None:
@@ -235,7 +247,7 @@ class Writer(threading.Thread):
             for item in items:  # one refused intent must not fail the rest of its batch
                 self._write([item])
             return
-        _wake([waiter for _, waiter in items if waiter is not None], error)
+        _resolve_all([waiter for _, waiter in items if waiter is not None], error)
         if error is None:
             self._witness()
             self._write_unwritten()
@@ -275,8 +287,8 @@ class Writer(threading.Thread):
 
     def _commit(self, rows: Sequence[Row]) -> None:
         # Batches of more than eight rows are padded to a multiple of eight. There are then few
-        # different statements, and the connection keeps them prepared. No trigger writes a row of
-        # zeros.
+        # different statements, and the connection keeps them prepared. A row of zeros matches no
+        # trigger, so it is not written.
         size = len(rows) if len(rows) < 8 else -(-len(rows) // 8) * 8
         values: Row = []
         for row in rows:
@@ -295,8 +307,8 @@ class Writer(threading.Thread):
             self.fail(f"{self._path}-lock cannot be written: {error}")
 
 
-def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
-    """Resolve each waiter on its own event loop, waking each loop only once."""
+def _resolve_all(waiters: Iterable[Waiter], error: JournalError | None) -> None:
+    """Resolve waiters on their own event loops, waking a loop once for all waiters in a row."""
     for loop, group in groupby(waiters, methodcaller("get_loop")):
         with suppress(RuntimeError):  # the loop was closed: nobody waits on it any more
             loop.call_soon_threadsafe(_resolve, list(group), error)

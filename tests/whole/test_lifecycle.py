@@ -314,17 +314,16 @@ async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
     """Else it would be cut off as soon as those that were in flight are answered."""
     keevx = keevx_of(emulator, max_connections=2, journal=tmp_path / "run.db")
     gates = [asyncio.Event(), asyncio.Event()]
-    held = iter(gates)
 
     async def lag(_: State) -> None:
-        await next(held).wait()
+        await gates[len(emulator.tasks) - 1].wait()
 
     monkeypatch.setattr(State, "lag", lag)
 
     async def begin(prompt: str) -> asyncio.Future[Submission]:
-        seen = emulator.requests.total()
+        made = len(emulator.tasks)
         submitting = asyncio.ensure_future(keevx.submit(a_request(prompt)))
-        await until(lambda: emulator.requests.total() > seen)
+        await until(lambda: len(emulator.tasks) > made)
         return submitting
 
     in_flight = [await begin("soon"), await begin("later")]
