@@ -142,7 +142,7 @@ async def test_bytes_that_came_before_the_request_are_not_its_answer(
 # --- Not sent
 
 
-async def fault(url: str, total: float = 0.2, **more: Any) -> Exception:
+async def fault(url: str, total: float = 1.0, **more: Any) -> Exception:
     async with transport(url, total, **more) as made:
         with pytest.raises((TransportError, ConfigurationError)) as caught:
             await made.exchange(POST)

@@ -101,7 +101,7 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
     async def cut(*steps: Step) -> Interruption:
         async with exchanging(*steps) as made:
             task = asyncio.ensure_future(made.exchange(POST))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
             task.cancel()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await task
