@@ -18,13 +18,15 @@ class Permit:
     Attributes:
         at: the time at which the permit was granted, from the event loop's clock.
         reported: whether the create's outcome was reported.
+        released: whether the permit was released.
     """
 
-    __slots__ = ("at", "reported")
+    __slots__ = ("at", "released", "reported")
 
     def __init__(self, at: float) -> None:
         self.at: float = at
         self.reported: bool = False
+        self.released: bool = False
 
 
 class SharedLimit(Protocol):
@@ -137,7 +139,13 @@ class Throttle:
         return Permit(now)
 
     def release(self, permit: Permit) -> None:
-        """Release a permit. If no outcome was reported, the create counts as lost."""
+        """Release a permit. If no outcome was reported, the create counts as lost.
+
+        Releasing it again has no effect.
+        """
+        if permit.released:
+            return
+        permit.released = True
         if not permit.reported:
             self._rate.lost()
         self._in_flight -= 1

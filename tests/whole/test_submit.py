@@ -1,6 +1,7 @@
 """Creates over real sockets: at most one is paid for, whatever happens to its answer."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from keevx_async import (
     FanOut,
     ImageToVideo,
     InvalidRequest,
+    Journal,
     Keevx,
     RetryPolicy,
     SubmissionUncertain,
@@ -199,3 +201,23 @@ async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
         if isinstance(work, FanOut):
             assert [type(error) for error in work.errors] == [SubmissionUncertain]
         assert emulator.requests[CREATE] == 1
+
+
+async def test_another_create_is_sent_while_ids_are_being_written(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that has been answered is not in flight, but it is not handed out yet either."""
+    on_disk, mark_submitted = asyncio.Event(), Journal.mark_submitted
+
+    async def slowly(self: Journal, key: str, task_ids: Sequence[str]) -> None:
+        await on_disk.wait()
+        await mark_submitted(self, key, task_ids)
+
+    monkeypatch.setattr(Journal, "mark_submitted", slowly)
+    async with keevx_of(emulator, journal=tmp_path / "run.db", max_connections=1) as keevx:
+        calls = [asyncio.ensure_future(keevx.submit(each)) for each in some_requests(3)]
+        await until(lambda: emulator.creates.total() == 3)
+        assert not any(call.done() for call in calls)
+        on_disk.set()
+        made = {task_id for call in calls for task_id in (await call).task_ids}
+    assert made == set(emulator.tasks)
