@@ -80,8 +80,7 @@ class Keevx(BaseClient):
             upright, as JPEG or PNG, within 20 MB; frames get the request's aspect ratio.
         verify: ``probe`` compares each downloaded video with its request (``probe`` extra).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-        max_connections: the maximum number of creates in flight. A create whose ids are being
-            written to the journal does not count.
+        max_connections: the maximum number of creates that wait for their response.
         headers: additional headers for every API call.
         session: your own session, never closed by the client. Its connector, headers, proxy
             settings and trace configs are used; ``trust_env`` adds environment proxies. A login for
