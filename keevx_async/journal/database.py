@@ -125,7 +125,7 @@ class KnownKeys:
     """Records which keys may have an entry, so that a new create needs no query.
 
     A query takes as long as the rest of a claim, because each commit empties the reading
-    connection's page cache. Without this, a create takes 15% more CPU time (``python -m
+    connection's page cache. Without this, a create takes 12% more CPU time (``python -m
     benchmarks.journal creates``).
 
     Keys with the same hash share a slot of one byte. A key without an entry may therefore be
