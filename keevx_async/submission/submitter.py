@@ -313,7 +313,7 @@ class Submitter:
         except (Retryable, KeevxError, asyncio.CancelledError) as error:
             await self._record_refusal(plan, error)
             raise
-        # The create is no longer in flight: another may be sent while its ids are being written.
+        # The create has been answered: another may be sent while its ids are being written.
         self._throttle.release(permit)
         if self._reconciler is not None:
             self._reconciler.claim_ids(plan.key, task_ids)
