@@ -27,7 +27,7 @@ from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import CHUNK, HEAD, check_content, check_type
 from .object_storage import ObjectPart, try_write
-from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile, inflater_for
+from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile, decoder_for
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
@@ -256,14 +256,19 @@ class Downloads:
 
 
 async def _read_picture(answer: aiohttp.ClientResponse) -> bytes | None:
-    """Return a response's decoded body; None if it is too large or ends too early."""
-    inflater, data = inflater_for(answer), bytearray()
+    """Return a response's decoded body; None if it is too large.
+
+    Raises:
+        MismatchError: it cannot be decoded, or ends too early.
+    """
+    decoder, data = decoder_for(answer), bytearray()
     async for chunk in answer.content.iter_chunked(CHUNK):
-        for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+        for piece in decoder.pieces(chunk):
             data += piece
             if len(data) > MAX_PICTURE:  # a small response may decode to a huge one
                 return None
-    return bytes(data) if inflater is None or inflater.is_complete else None
+    decoder.check_end()
+    return bytes(data)
 
 
 def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:

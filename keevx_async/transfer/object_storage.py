@@ -41,7 +41,7 @@ from .part_files import (
     FindEarlier,
     MismatchError,
     content_range,
-    inflater_for,
+    decoder_for,
 )
 
 if TYPE_CHECKING:
@@ -228,17 +228,16 @@ class ObjectPart:
             DownloadError: the store permanently refused the object.
         """
         _, total = content_range(answer)
-        inflater = inflater_for(answer)
+        decoder = decoder_for(answer)
         chunks = answer.content.iter_chunked(CHUNK)
-        if inflater is not None or total is None:
+        if decoder.decodes or total is None:
             # A PUT announces its length. A body of unknown length is first written to an unnamed
             # temporary file, which the system removes even if the process is killed.
             with tempfile.TemporaryFile() as file:
                 async for chunk in chunks:
-                    for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                    for piece in decoder.pieces(chunk):
                         await asyncio.to_thread(file.write, piece)
-                if inflater is not None and not inflater.is_complete:
-                    raise MismatchError("its compressed response ended too early")
+                decoder.check_end()
                 total = file.tell()
                 file.seek(0)
                 await self._put(_read(file), total, answer, expected)

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -124,13 +124,13 @@ class PartFile:
                 cannot be decoded, or is not the expected type of media.
             OSError: the disk or the connection failed.
         """
-        inflater = inflater_for(answer)
+        decoder = decoder_for(answer)
         start, total = content_range(answer)
         size = start
-        with self._open(start, "" if inflater else answer.headers.get("ETag", "")) as file:
+        with self._open(start, "" if decoder.decodes else answer.headers.get("ETag", "")) as file:
 
             def write(chunk: bytes) -> None:
-                for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                for piece in decoder.pieces(chunk):
                     file.write(piece)
 
             async for chunk in answer.content.iter_chunked(CHUNK):
@@ -140,8 +140,7 @@ class PartFile:
                 await asyncio.to_thread(write, chunk)
         if total not in (None, size):
             raise MismatchError(f"got {size} of {total} bytes")
-        if inflater is not None and not inflater.is_complete:
-            raise MismatchError("its compressed response ended too early")
+        decoder.check_end()
 
         def head() -> bytes:
             with open(self._path, "rb") as file:
@@ -219,23 +218,44 @@ class PartFile:
         return tag if _VISIBLE.fullmatch(tag) else None
 
 
-class _Inflater:
-    """Decodes gzip and deflate (RFC 9110, 8.4.1) in pieces of bounded size."""
+class Decoder:
+    """Returns each chunk unchanged, for a response that is not compressed.
 
-    def __init__(self) -> None:
-        self._stream: Any = None  # zlib's decompressor; its type has no public name
+    Attributes:
+        decodes: whether chunks are changed, so that an interrupted download cannot be resumed.
+    """
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the compressed stream has ended and its checksum was correct."""
-        return self._stream is not None and self._stream.eof
+    decodes: bool = False
 
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Decode a chunk, and yield the result in pieces of at most ``CHUNK`` bytes.
+    def pieces(self, chunk: bytes) -> Iterable[bytes]:
+        """Decode a chunk, and return the result in pieces of at most ``CHUNK`` bytes.
 
         Raises:
             MismatchError: the chunk cannot be decoded.
         """
+        return (chunk,)
+
+    def check_end(self) -> None:
+        """Check that a compressed stream has ended and that its checksum was correct.
+
+        Raises:
+            MismatchError: it has not ended.
+        """
+
+
+class _Inflater(Decoder):
+    """Decodes gzip and deflate (RFC 9110, 8.4.1) in pieces of bounded size."""
+
+    decodes = True
+
+    def __init__(self) -> None:
+        self._stream: Any = None  # zlib's decompressor; its type has no public name
+
+    def check_end(self) -> None:
+        if self._stream is None or not self._stream.eof:
+            raise MismatchError("its compressed response ended too early")
+
+    def pieces(self, chunk: bytes) -> Iterable[bytes]:
         rest, is_pending = chunk, False
         try:
             while rest or is_pending:
@@ -252,8 +272,8 @@ class _Inflater:
             raise MismatchError(f"its compressed response cannot be decoded ({error})") from error
 
 
-def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
-    """Return a decoder for a response, or None if the response is not compressed.
+def decoder_for(answer: aiohttp.ClientResponse) -> Decoder:
+    """Return a decoder for a response's body.
 
     The client requests uncompressed responses, but a few hosts compress them anyway. S3-compatible
     hosts may repeat ``aws-chunked`` from an upload; the response itself is not encoded that way.
@@ -269,7 +289,7 @@ def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
         if coding not in ("", "identity", "aws-chunked")
     ]
     if not codings:
-        return None
+        return Decoder()
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
         raise MismatchError(f"unexpected Content-Encoding {header[:80]!r}")
     if answer.status != 200:
